@@ -1,4 +1,4 @@
-"""Draws the module's icon and the sample data's thumbnails: `python Resources/draw_icons.py`."""
+"""Draws the modules' icons and the sample data's thumbnails: `python Resources/draw_icons.py`."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse, FancyBboxPatch
+from matplotlib.patches import Ellipse, FancyBboxPatch, Polygon
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "GTRStaging"))
@@ -18,6 +18,8 @@ from GTRStagingLib.imaging import keyslice  # noqa: E402
 from GTRStagingLib.phantoms.phantom import make_phantom  # noqa: E402
 from GTRStagingLib.results.overlay import heat_colours  # noqa: E402
 from GTRStagingLib.stages import TStage  # noqa: E402
+
+READING_ICONS = ROOT / "GTRReading" / "Resources" / "Icons"
 
 
 def canvas(width, height):
@@ -48,6 +50,22 @@ def icon():
     figure.savefig(ICONS / "GTRStaging.png", transparent=True)
 
 
+def reading_icon():
+    """The same slice without heat, and the pen of a reader who writes."""
+    figure, axes = canvas(128, 128)
+    figure.patch.set_alpha(0)
+    axes.add_patch(
+        FancyBboxPatch((4, 4), 120, 120, boxstyle="round,pad=0,rounding_size=20", fc="#10161d", ec="#4c5b6b")
+    )
+    axes.add_patch(Ellipse((64, 58), 104, 82, fc="#56616d", ec="#8b98a5", lw=2))
+    axes.add_patch(Ellipse((64, 84), 22, 18, fc="#d9dee3", ec="none"))
+    axes.add_patch(Ellipse((72, 46), 48, 32, angle=-18, fc="#141a21", ec="#b9c3cd", lw=6))
+    axes.add_patch(Polygon([(58, 112), (62, 96), (106, 52), (118, 64), (74, 108)], fc="#f2c14e", ec="#10161d", lw=3))
+    axes.add_patch(Polygon([(58, 112), (62, 96), (74, 108)], fc="#f4ead2", ec="#10161d", lw=3))
+    axes.plot([14, 50], [113, 113], color="white", lw=4, solid_capstyle="round")
+    figure.savefig(READING_ICONS / "GTRReading.png", transparent=True)
+
+
 def thumbnail(stage):
     """The phantom's key slice, with its tumour's outline, 260×280 pixels as the Sample Data module shows them."""
     made = make_phantom(TStage[stage], seed=SEEDS[stage], scanner="C")
@@ -64,5 +82,6 @@ def thumbnail(stage):
 
 if __name__ == "__main__":
     icon()
+    reading_icon()
     for name in SEEDS:
         thumbnail(name)

@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import sys
 import tempfile
 from functools import cache, partial
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
+# The wheel has no package of this module, which only Slicer can use; one that is installed comes first.
+sys.path.append(str(Path(__file__).parents[1] / "GTRReading"))
 
 DATA = Path(os.environ.get("GTR_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -242,6 +246,12 @@ def panel(desk):
 
 
 @pytest.fixture
+def reading_panel(desk):
+    """The panel of the module GTR Reading, opened on an empty scene."""
+    return desk.open_module("GTRReading")
+
+
+@pytest.fixture
 def loaded(panel, scene, a_small_phantom):
     """The panel with a phantom and its tumour chosen, as by a user."""
     from GTRStagingSlicer import samples
@@ -321,5 +331,5 @@ def full_study(tmp_path_factory):
 
     from GTRStagingLib.reading.designs import Design
 
-    design = Design(kind="halves", counterbalanced=True, repeats=1, training=4, seed=11, washout_days=30)
-    return make_study(tmp_path_factory.mktemp("full"), cases=12, design=design, may_revise=True)
+    design = Design(kind="halves", counterbalanced=True, repeats=1, training=4, seed=11)
+    return make_study(tmp_path_factory.mktemp("full"), cases=12, design=design, may_revise=True, washout_days=30)

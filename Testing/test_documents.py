@@ -262,7 +262,12 @@ def test_research_use_only_is_stated(path):
     assert RESEARCH_USE_ONLY in " ".join(path.read_text(encoding="utf-8").replace(">", "").replace("*", "").split())
 
 
-SOURCES = [*(ROOT / "GTRStagingLib").rglob("*.py"), *(ROOT / "GTRStaging").rglob("*.py"), ROOT / "Makefile"]
+SOURCES = [
+    *(ROOT / "GTRStagingLib").rglob("*.py"),
+    *(ROOT / "GTRStaging").rglob("*.py"),
+    *(ROOT / "GTRReading").rglob("*.py"),
+    ROOT / "Makefile",
+]
 
 
 def test_messages_that_the_pages_explain_are_those_of_the_code():

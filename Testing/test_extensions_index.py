@@ -125,10 +125,11 @@ def test_the_repository_is_small_enough():
 
 
 def test_the_home_page_contains_what_the_index_asks_for():
-    """README: name, licence, a picture, the publication, and a sentence for the module."""
+    """README: name, licence, a picture, the publication, and a sentence for each module."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.startswith("# GTR Staging")
     assert re.search(r"Apache(-| License,? (Version )?)2\.0", text)
     assert re.search(r"!\[[^]]+\]\([^)]+\.png\)|<img ", text)
     assert "10.1038/s41746-025-02002-5" in text
-    assert re.search(r"\*{1,2}GTR Staging\*{1,2}", text), "expected the module by its name, in a sentence of its own"
+    for module in ("GTR Staging", "GTR Reading"):
+        assert re.search(rf"\*{{1,2}}{module}\*{{1,2}}", text), f"expected {module} in a sentence of its own"

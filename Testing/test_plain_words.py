@@ -10,7 +10,13 @@ from GTRStagingLib.cli.arguments import every_parser
 from GTRStagingLib.cli.main import make_parser
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted([*(ROOT / "GTRStagingLib").rglob("*.py"), *(ROOT / "GTRStaging").rglob("*.py")])
+SOURCES = sorted(
+    [
+        *(ROOT / "GTRStagingLib").rglob("*.py"),
+        *(ROOT / "GTRStaging").rglob("*.py"),
+        *(ROOT / "GTRReading").rglob("*.py"),
+    ]
+)
 LIBRARY = [path for path in SOURCES if path.is_relative_to(ROOT / "GTRStagingLib") and path.parent.name != "cli"]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 

@@ -1,5 +1,7 @@
 """Texts of Slicer's Help & Acknowledgement section, with links."""
 
+from collections.abc import Sequence
+
 from GTRStagingSlicer.words import tr as _
 
 ARTICLE = "https://doi.org/10.1038/s41746-025-02002-5"
@@ -13,9 +15,9 @@ PAGES = (
 """Page of the documentation -> its title; linked in the help text."""
 
 
-def with_links(text: str) -> str:
-    """Return a text with links to the documentation, as HTML."""
-    links = " · ".join(f'<a href="{DOCUMENTS}/main/{page}">{title}</a>' for page, title in PAGES)
+def with_links(text: str, pages: Sequence[tuple[str, str]] = PAGES) -> str:
+    """Return a text with links to pages of the documentation (path, title), as HTML."""
+    links = " · ".join(f'<a href="{DOCUMENTS}/main/{page}">{title}</a>' for page, title in pages)
     return f"{text}<br>{links}"
 
 

@@ -123,6 +123,13 @@ def show_attention(
     nodes.fill_block(node, shares, ct, placed_ct)
     node.SetAttribute(PEAK, repr(peak))
     node.SetAttribute(KEY_PEAK, repr(key_peak))
+    colour_attention(scene, node)
+    place_beside(scene, node, ct)
+    return node
+
+
+def colour_attention(scene: Scene, node: VolumeNode) -> None:
+    """Give a volume of shares of the maximum the colours of attention; the scene gets their table if it lacks it."""
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
@@ -133,8 +140,6 @@ def show_attention(
     display.SetWindowLevelMinMax(0.0, 1.0)
     display.SetInterpolate(False)
     display.EndModify(modified)
-    place_beside(scene, node, ct)
-    return node
 
 
 def style_attention(node: VolumeNode, *, shown_from: float) -> None:

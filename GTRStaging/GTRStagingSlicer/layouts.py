@@ -9,8 +9,8 @@ import vtk
 from GTRStagingSlicer import nodes
 from GTRStagingSlicer.mrml import Scene, VolumeNode
 
-RESULT, SWEEP, TABLE = 21701, 21702, 21703
-"""Numbers of the module's layouts in Slicer: a result, the threshold sweep, a table."""
+RESULT, SWEEP, TABLE, READING = 21701, 21702, 21703, 21704
+"""Numbers of the extension's layouts in Slicer: a result, the threshold sweep, a table, a case of a reader study."""
 
 CT_VIEW = "GTRStagingCT"
 """Name of the axial view without attention, beside the Red view with it."""
@@ -40,6 +40,7 @@ DESCRIPTIONS = {
     f'<item><layout type="horizontal">{_YELLOW}{_GREEN}</layout></item></layout>',
     SWEEP: f'<layout type="horizontal">{_RED}{_PLOT}</layout>',
     TABLE: f'<layout type="vertical">{_RED}{_TABLE}</layout>',
+    READING: f'<layout type="vertical">{_RED}</layout>',
 }
 """The layouts as Slicer's XML."""
 

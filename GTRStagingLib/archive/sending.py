@@ -115,16 +115,16 @@ class Sent:
 
     def summary(self) -> str:
         """Return the counts as a sentence without a full stop."""
-        before = f" ({self.earlier} by an earlier run)" if self.earlier else ""
-        return f"{self.in_words(Counter(self.states.values()))}{before}"
+        return self.in_words(Counter(self.states.values()), self.earlier)
 
     @staticmethod
-    def in_words(counts: Mapping[str, int]) -> str:
-        """Return numbers of objects by state in words."""
+    def in_words(counts: Mapping[str, int], earlier: int = 0) -> str:
+        """Return numbers of objects by state in words, with the number of those that an earlier run had sent."""
         words = {"sent": "sent", "committed": "sent and committed", "there": "already there", "refused": "refused",
                  "waiting": "waiting"}  # fmt: skip
         parts = [f"{counts[state]} {word}" for state, word in words.items() if counts.get(state)]
-        return f"{counted(sum(counts.values()), 'object')}: {', '.join(parts) or 'nothing to send'}"
+        before = f" ({earlier} by an earlier run)" if earlier else ""
+        return f"{counted(sum(counts.values()), 'object')}: {', '.join(parts) or 'nothing to send'}{before}"
 
 
 def sender_to(address: WebAddress | DimseAddress) -> Sender:

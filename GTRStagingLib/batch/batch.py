@@ -20,6 +20,7 @@ from GTRStagingLib.batch.columns import PARQUET, PREDICTIONS, RESULT_COLUMNS, RO
 from GTRStagingLib.batch.records import Job, Outcome
 from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError, StagingError
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.folder_lock import locked_folder
 from GTRStagingLib.support.isolation import TRIES, error_text
@@ -68,7 +69,7 @@ class Counts:
         left = self.total - self.finished
         parts = [f"{self.done} done", f"{self.failed} failed", f"{self.skipped} skipped"]
         before = f" ({self.reused} of them by an earlier run)" if self.reused else ""
-        return f"{self.total} cases: {', '.join(parts + ([f'{left} not reached'] if left else []))}{before}"
+        return f"{counted(self.total, 'case')}: {', '.join(parts + ([f'{left} not reached'] if left else []))}{before}"
 
     def with_outcome(self, outcome: Outcome) -> "Counts":
         """Return the counts with one more outcome."""

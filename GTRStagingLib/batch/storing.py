@@ -7,6 +7,7 @@ from pathlib import Path
 from GTRStagingLib.archive.sending import Sent, send_folder, sender_to
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.support.addresses import DimseAddress, WebAddress
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.tables.case_files import DICOM, DICOM_OUTPUTS
 
 
@@ -23,12 +24,15 @@ class Storing:
         The archive.
     cases
         Case -> number of its objects in each state (see `archive.outbox.State`).
+    earlier
+        Case -> number of its objects that an earlier run had sent.
     reasons
         Case -> why its objects are not all in the archive.
     """
 
     address: WebAddress | DimseAddress
     cases: dict[str, Counter[str]] = field(default_factory=dict)
+    earlier: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     _waiting: list[Path] = field(default_factory=list)
     _reached: bool = True
@@ -61,9 +65,11 @@ class Storing:
     def summary(self) -> str:
         """Return the counts as a sentence without a full stop."""
         down = "" if self._reached else "; the archive was not reached or gave no access"
-        missing = f"; of {len(self.reasons)} cases not all, set `resume` to send them" if self.reasons else ""
+        missing = (
+            f"; of {counted(len(self.reasons), 'case')} not all, set `resume` to send them" if self.reasons else ""
+        )
         counts = sum(self.cases.values(), Counter[str]())
-        return f"Archive: {Sent.in_words(counts)}{down}{missing}"
+        return f"Archive: {Sent.in_words(counts, sum(self.earlier.values()))}{down}{missing}"
 
     def _send(self, folder: Path) -> None:
         try:
@@ -73,7 +79,7 @@ class Storing:
             self.cases[folder.name] = Counter(waiting=len(_written(folder)))
             self.reasons[folder.name] = str(error)
             return
-        self.cases[folder.name] = Counter(sent.states.values())
+        self.cases[folder.name], self.earlier[folder.name] = Counter(sent.states.values()), sent.earlier
         if sent.problem:
             self._reached = False
             self._waiting.append(folder)

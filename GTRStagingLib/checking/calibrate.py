@@ -14,6 +14,7 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.stage_set import LEVEL, least_patients
 from GTRStagingLib.stats.set_calibration import CHOSE_THE_MODEL, calibrate_sets, first_cases, in_words
 from GTRStagingLib.stats.split_scores import TEMPERATURES, SplitLogits, fitted_temperature
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS
@@ -146,8 +147,8 @@ def _usable(cohort: Cohort, split: Split | None) -> list[Case]:
         )
     if unstaged := [case.case_id for case in every if case.stage is None]:
         raise InputError(
-            f"{len(unstaged)} cases have no stage ({', '.join(unstaged[:5])}); expected one in every case. Add them, "
-            "or leave these cases out."
+            f"{counted(len(unstaged), 'case has', 'cases have')} no stage ({', '.join(unstaged[:5])}); expected one in "
+            "every case. Add them, or leave these cases out."
         )
     return [every[position] for position in first_cases([case.patient_id for case in every])]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, without_backticks
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import parallel_map
@@ -74,9 +75,9 @@ def require_training_cohort(card: "ModelCard", learned: Sequence[Case]) -> None:
     given = len(learned), len({case.patient_id for case in learned})
     if given != expected:
         raise InputError(
-            f"{given[0]} cases of {given[1]} patients in the split 'train'; expected {expected[0]} cases of "
-            f"{expected[1]} patients, those that trained {card.name!r} by its card. Give the cohort that the model was "
-            "trained on."
+            f"{counted(given[0], 'case')} of {counted(given[1], 'patient')} in the split 'train'; expected "
+            f"{counted(expected[0], 'case')} of {counted(expected[1], 'patient')}, those that trained {card.name!r} by "
+            "its card. Give the cohort that the model was trained on."
         )
 
 

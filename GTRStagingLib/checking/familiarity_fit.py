@@ -15,6 +15,7 @@ from GTRStagingLib.checking.model_check import draw_cases
 from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.model.reference import IMAGE_PARTS, LEAST_PATIENTS, PARTS, VECTORS, Cloud, Reference
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS
@@ -147,9 +148,9 @@ def fit_familiarity(
 def _require_enough(training: int, held_out: int, side: str) -> None:
     if training < LEAST_TRAINING or held_out < LEAST_PATIENTS:
         raise InputError(
-            f"{training} cases of the split 'train' and {held_out} patients of the split {side!r}; expected at least "
-            f"{LEAST_TRAINING} and {LEAST_PATIENTS}. Give the cohort that the model was trained on, with more patients "
-            "that did not train it."
+            f"{counted(training, 'case')} of the split 'train' and {counted(held_out, 'patient')} of the split "
+            f"{side!r}; expected at least {LEAST_TRAINING} and {LEAST_PATIENTS}. Give the cohort that the model was "
+            "trained on, with more patients that did not train it."
         )
 
 

@@ -18,6 +18,7 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support.counts import counted
 
 if TYPE_CHECKING:
+    from GTRStagingLib.evaluation.answer_analysis import AnswerAnalysis
     from GTRStagingLib.evaluation.cohorts import Cohorts
     from GTRStagingLib.evaluation.evaluate import Evaluation
     from GTRStagingLib.stats.estimates import Estimate
@@ -69,6 +70,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                       help="the same of other methods, as in EUS=eus_stage:1-4")  # fmt: skip
     more.add_argument("--phase", dest="phases", nargs="+", default=[], metavar="READER=UNAIDED,AIDED[:CODE]",
                       help="columns of a two-phase reader study, beside NAME_unaided and NAME_aided")  # fmt: skip
+    more.add_argument("--readings", metavar="FILE", help="table of the answers of a reader study, or none (default: "
+                      "readings.csv beside the table, if that has readers in two phases)")  # fmt: skip
     more.add_argument("--nomogram", metavar="NAME|FILE", help="show this nomogram in the report")
     more.add_argument("--radscore", type=Path, metavar="FILE", help="show this Rad-score in the report")
     more.add_argument("--gallery", type=Path, metavar="DIR", help="folder of the batch that made the predictions, for "
@@ -97,7 +100,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         require_docx()
     for module in ("pandas", "pyarrow", "statsmodels", "sklearn", *(["matplotlib", "jinja2"] if options.out else [])):
         import_extra(module, "Evaluation needs", "evaluate")
-    from GTRStagingLib.evaluation import gallery
+    from GTRStagingLib.evaluation import answer_analysis, gallery, study_answers
     from GTRStagingLib.evaluation.evaluate import evaluate
     from GTRStagingLib.evaluation.predictions import read_predictions
 
@@ -115,9 +118,20 @@ def _evaluate(options: argparse.Namespace) -> None:
         phases=phases,
     )
     batch = options.gallery or gallery.batch_folder_of(options.predictions, predictions)
-    errors = None if batch is None or options.out is None else gallery.misclassified(predictions, batch)
+    if options.readings is None:
+        answered = study_answers.answers_beside(options.predictions, predictions)
+    else:
+        answered = None if options.readings == "none" else Path(options.readings)
+    answers = None if answered is None else study_answers.read_answers(answered, predictions)
+    errors = advised = None
+    if batch is not None and options.out is not None:
+        errors = gallery.misclassified(predictions, batch)
+        if answers is not None:
+            wrong = answer_analysis.wrong_advice_of(predictions, answers)
+            advised = gallery.wrong_advice_cases(predictions, wrong, batch)
     found = evaluate(
         predictions,
+        answers=answers,
         strata=options.strata,
         cohort_column=options.cohort_column,
         training=options.training,
@@ -135,10 +149,11 @@ def _evaluate(options: argparse.Namespace) -> None:
             nomogram=chart,
             radscore=score,
             gallery=errors,
+            advised=advised,
             manuscript=options.format == "docx",
         )
     print_summary(found, options.parser)
-    if errors is not None and (note := gallery.missing_overlays(errors)) is not None:
+    if errors is not None and (note := gallery.missing_overlays(errors, advised)) is not None:
         print(f"WARNING       {with_flags(note, options.parser)}")
     if options.out is not None:
         named = ", ".join(name for name in ("metrics.json", "gallery.html", "manuscript.docx") if name in written)
@@ -223,6 +238,8 @@ def print_summary(found: "Evaluation", parser: argparse.ArgumentParser) -> None:
         none = "not known: no row's slices were asked up and down as far as one of the reported distances"
         print(f"Key slice     {f'the stage holds within {asked}' if asked else none}")
         printed |= {f"stage within ± {mm:g} mm": one for mm, one, _ in shares}
+    if found.answers is not None:
+        _print_answers(found.answers)
     if found.siblings is not None:
         print(f"Leakage       {found.siblings.sentence}")
         if found.without_siblings is not None and found.siblings.leaks:
@@ -235,6 +252,23 @@ def print_summary(found: "Evaluation", parser: argparse.ArgumentParser) -> None:
         print(f"NOTE          {', '.join(names)}: {reason}.")
     for note in found.notes:
         print(f"NOTE          {with_flags(note, parser)}")
+
+
+def _print_answers(answers: "AnswerAnalysis") -> None:
+    changed = answers.time_changes[-1]
+    print(f"Answers       of {answers.source}; seconds aided / unaided {changed.ratio.text(2)}")
+    if answers.advice is None:
+        print("Advice        no answer was given with a stage of the model")
+    else:
+        one = answers.advice.rows[-1]
+        print(f"Advice        of {one.n_wrong} wrong ones taken {one.wrong_taken.text(1, percent=True)}, unaided "
+              f"{one.wrong_agreed_alone.text(1, percent=True)}; of {one.n_right} right ones ignored "
+              f"{one.right_ignored.text(1, percent=True)}")  # fmt: skip
+    if answers.deviations is None:
+        print("Protocol      not known: there is no deviations.csv beside the answers")
+    else:
+        number = sum(one["severity"] == "deviation" for one in answers.deviations)
+        print(f"Protocol      {counted(number, 'deviation')}, {counted(len(answers.deviations) - number, 'note')}")
 
 
 def _reasons(printed: "Mapping[str, Estimate]") -> dict[str, list[str]]:

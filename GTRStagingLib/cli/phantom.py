@@ -4,6 +4,7 @@ import argparse
 
 from GTRStagingLib.cli.arguments import Commands, out_folder, progress_bar
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.support.counts import counted
 
 SCANNERS = ("A", "B", "C")
 """Repeated here, so that `--help` imports no large package; a test compares them with the library's."""
@@ -58,4 +59,5 @@ def _phantom_cohort(options: argparse.Namespace) -> None:
             workers=options.workers,
             progress=lambda done: step(f"case {done}"),
         )
-    print(f"{table}: {options.cases} synthetic cases of centre {', '.join(options.scanner)}. {RESEARCH_USE_ONLY}")
+    cases = counted(options.cases, "synthetic case")
+    print(f"{table}: {cases} of centre {', '.join(options.scanner)}. {RESEARCH_USE_ONLY}")

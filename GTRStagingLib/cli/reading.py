@@ -1,14 +1,18 @@
-"""Add the commands `gtrstaging reading design | collect`.
+"""Add the commands `gtrstaging reading design | serve | collect`.
 
 Exit code of collect: 0 the protocol was kept, 1 it was not, or nothing was collected.
 """
 
 import argparse
 import secrets
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from GTRStagingLib.cli.arguments import Commands, out_folder, print_notes, progress_bar, whole
+from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.support.counts import counted
 
@@ -30,6 +34,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         required=True, metavar="ACTION"
     )
     _add_design(actions)
+    _add_serve(actions)
     collect = actions.add_parser(
         "collect",
         help="check the answers of a study against its protocol, and write them as tables",
@@ -103,6 +108,21 @@ def _add_design(actions: "Commands[argparse.ArgumentParser]") -> None:
                          help="number of simulated studies (default: %(default)s)")  # fmt: skip
 
 
+def _add_serve(actions: "Commands[argparse.ArgumentParser]") -> None:
+    serve = actions.add_parser(
+        "serve",
+        help="let a reader read in a browser",
+        description="Let a reader read in a browser on this machine, until Ctrl+C: open the address that it prints. "
+        f"Nothing is loaded from the internet. {RESEARCH_USE_ONLY}",
+    )
+    serve.set_defaults(run=_serve)
+    serve.add_argument("folder", type=Path, metavar="STUDY", help="folder of the study, or of the reader")
+    serve.add_argument("--reader", required=True, metavar="NAME", help="id of the reader, as in the readers' table")
+    serve.add_argument("--port", type=int, default=0, help="default: one that is free")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all of this machine, "
+                       "unencrypted (default: %(default)s, this machine only)")  # fmt: skip
+
+
 def _design(options: argparse.Namespace) -> None:
     from GTRStagingLib.cohort.cohort import read_cohort
     from GTRStagingLib.reading.advice import read_advice
@@ -117,7 +137,6 @@ def _design(options: argparse.Namespace) -> None:
     design = Design(
         kind=options.kind,
         counterbalanced=options.counterbalanced,
-        washout_days=options.washout_days,
         repeats=options.repeats,
         training=options.training,
         groups=options.groups,
@@ -137,10 +156,10 @@ def _design(options: argparse.Namespace) -> None:
     print_notes(cohort.notes, options)
     advice = read_advice(options.predictions, [case.case_id for case in cohort], rules.shows)
     planned = schedule(list(cohort), [one.name for one in readers], design)
-    days = "day" if design.washout_days == 1 else "days"
+    days = "day" if rules.washout_days == 1 else "days"
     print(f"{counted(len(readers), 'reader')}, {counted(len(planned.parts), 'case')}: {WORDS[design.kind]}. "
           f"{'Every other reader begins aided' if design.counterbalanced else 'All begin unaided'}, "
-          f"{design.washout_days:g} {days} between the phases, {counted(design.repeats, 'repeat')} in each, "
+          f"{rules.washout_days:g} {days} between the phases, {counted(design.repeats, 'repeat')} in each, "
           f"{counted(len(planned.training), 'training case')}.\n")  # fmt: skip
     found = expected_widths(list(cohort), planned, assumed)
     _print_widths(found)
@@ -179,6 +198,34 @@ def _print_widths(found: "ExpectedWidths") -> None:
         if one.undefined:
             print(f"WARNING: no interval in {one.undefined} of {given.studies} simulated studies.")
     print("With random readers, the result applies to similar readers; with fixed readers, to these only.\n")
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from GTRStagingLib.reading.plan import reader_folders
+    from GTRStagingLib.reading.server import serving
+    from GTRStagingLib.reading.session import open_session
+    from GTRStagingLib.support.addresses import is_loopback
+
+    folders = reader_folders(options.folder)
+    if options.reader not in folders:
+        raise InputError(
+            f"The folder has no reader {options.reader!r}; expected one of the study. Check `reader`, or ask the "
+            "organiser for your folder."
+        )
+    with (
+        open_session(folders[options.reader], options.reader) as session,
+        serving(session, host=options.host, port=options.port) as address,
+    ):
+        print(f"{options.reader}: {session.progress}. Open {address}")
+        if not is_loopback(options.host):
+            print("WARNING: images and answers go over the network unencrypted, and whoever has this address can read "
+                  "and answer. Use it in a trusted network only.", file=sys.stderr)  # fmt: skip
+        print("Keep this window open. Ctrl+C ends the session; every saved answer is on the disk.")
+        print(RESEARCH_USE_ONLY, flush=True)
+        with suppress(KeyboardInterrupt):  # SIGTERM as well
+            while True:
+                time.sleep(1)
+    print("The session has ended.")
 
 
 def _collect(options: argparse.Namespace) -> int:

@@ -63,6 +63,7 @@ SEGMENTED_IMAGE: Code = ("121233", "DCM", "Source Image for Segmentation")  # TI
 DERIVATION: Code = ("121401", "DCM", "Derivation")  # TID 300
 MEASUREMENT_GROUP: Code = ("125007", "DCM", "Measurement Group")  # TID 1501
 IMAGING_MEASUREMENTS: Code = ("126010", "DCM", "Imaging Measurements")  # TID 1500
+QUALITATIVE_EVALUATIONS: Code = ("C0034375", "UMLS", "Qualitative Evaluations")  # TID 1500
 KEY_OBJECTS_TITLE: Code = ("113000", "DCM", "Of Interest")  # CID 7010
 
 # -- of SNOMED CT, and what stands for it with private codes -------------------------------------------------------
@@ -260,6 +261,7 @@ __all__ = [
     "PROCEDURE",
     "PROCEDURE_REPORTED",
     "PROCESSED_IMAGE",
+    "QUALITATIVE_EVALUATIONS",
     "QUANTITY",
     "QUESTION",
     "REPORT_TITLE",

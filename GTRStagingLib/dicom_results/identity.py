@@ -25,7 +25,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Codes = Literal["standard", "private"]
 """Coding of stages and anatomy: SNOMED CT, or the private scheme `codes.SCHEME`."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of the objects' content; a change of what is written raises it, so that new objects get new UIDs."""
 
 MANUFACTURER = "GTR Staging developers"

@@ -174,8 +174,7 @@ def _is_ours(ds: Any) -> bool:
 def _content(ds: Any) -> tuple[ReportContent, str]:
     """Return the content of a report and the digest that it states."""
     cases, slices, regions = [], [], []
-    for item in _named(ds, "126010").ContentSequence:  # Imaging Measurements
-        group = _Group(item)
+    for group in _groups(ds):
         if group.tracking.startswith(f"{CASE} "):
             cases.append(group)
         elif group.tracking.startswith(f"{SLICE} "):
@@ -183,6 +182,7 @@ def _content(ds: Any) -> tuple[ReportContent, str]:
         else:
             regions.append(group)
     (case,) = cases
+    _require_same_stage(ds, case)
     prediction = Prediction(
         tuple(
             SlicePrediction(_whole(one.number(c.SLICE_OFFSET)), tuple(map(one.number, c.PROBABILITIES.values())))  # type: ignore[arg-type]
@@ -235,16 +235,30 @@ def _content(ds: Any) -> tuple[ReportContent, str]:
     return content, case.text(c.DIGEST[0])
 
 
-class _Group:
-    """Items of a measurement group by the value of their names' codes."""
+def _groups(ds: Any) -> "Iterator[_Group]":
+    """Yield the measurement groups; those of stage and slices were below the measurements in earlier versions."""
+    for name in (c.IMAGING_MEASUREMENTS, c.QUALITATIVE_EVALUATIONS):
+        for whole in _named(ds, name):
+            yield from map(_Group, _named(whole, c.MEASUREMENT_GROUP))
+
+
+def _require_same_stage(ds: Any, case: "_Group") -> None:
+    """Raise an error if the evaluations of the document are not those of the case's group, which the digest covers."""
+    for whole in map(_Items, _named(ds, c.QUALITATIVE_EVALUATIONS)):
+        for name in (c.QUESTION, c.INTENDED_USE, c.MODEL_STATUS, c.FAMILIARITY):
+            if whole.codes(name) != case.codes(name):
+                raise ValueError(f"{name[2]} of the document is not that of the case")
+        if whole.texts(c.MODEL_WARNING[0]) != case.texts(c.MODEL_WARNING[0]):
+            raise ValueError("the warning of the model is not that of the case")
+
+
+class _Items:
+    """Items of a container by the value of their names' codes."""
 
     def __init__(self, item: Any) -> None:
         self._items: dict[str, list[Any]] = {}
-        images = [one for one in item.ContentSequence if one.ValueType == "IMAGE"]
-        self.images = [str(one.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for one in images]
         for one in item.ContentSequence:
             self._items.setdefault(str(one.ConceptNameCodeSequence[0].CodeValue), []).append(one)
-        self.tracking = self.text("112039")  # Tracking Identifier
 
     def texts(self, value: str) -> list[str]:
         return [str(one.TextValue) for one in self._items.get(value, ())]
@@ -280,6 +294,16 @@ class _Group:
         return _key(known, value)
 
 
+class _Group(_Items):
+    """Items of a measurement group, its tracking identifier, and the UIDs of its images."""
+
+    def __init__(self, item: Any) -> None:
+        super().__init__(item)
+        self.tracking = self.text(c.TRACKING_ID[0])
+        images = [one for one in item.ContentSequence if one.ValueType == "IMAGE"]
+        self.images = [str(one.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for one in images]
+
+
 def _values(code: c.Code) -> tuple[str, ...]:
     """Return the values of a code in both codings."""
     return tuple(dict.fromkeys((code[0], c.in_private(code)[0])))
@@ -293,9 +317,9 @@ def _hit(found: list[str]) -> bool | None:
     return None if not found else found[0] == c.POINTING_HIT[0]
 
 
-def _named(ds: Any, value: str) -> Any:
-    (found,) = [one for one in ds.ContentSequence if one.ConceptNameCodeSequence[0].CodeValue == value]
-    return found
+def _named(item: Any, name: c.Code) -> list[Any]:
+    """Return the items of a container, or of the document, with a name."""
+    return [one for one in item.ContentSequence if one.ConceptNameCodeSequence[0].CodeValue == name[0]]
 
 
 def _whole(value: float) -> int:

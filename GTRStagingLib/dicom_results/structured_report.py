@@ -2,6 +2,10 @@
 
 One group states the stage of the case, one each voting slice with its image, one the attention region with its
 agreement with the ROI. Each of them states the intended use as a code.
+
+The region's group is alone among the 'Imaging Measurements'; the other groups are below 'Qualitative Evaluations', as
+additions to its rows, which TID 1500 allows. 3D Slicer takes the n-th group of the measurements for the n-th segment of
+the last segmentation, and the first group's measurements for those of all groups: see `docs/dicom-results.md`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -42,9 +46,7 @@ def make_report(evidence: Evidence, identity: Identity, threshold: float, object
 
     result, region = evidence.result, objects.get("region")
     content = content_of(result, None if region is None else threshold)
-    groups = [_case(content, evidence, identity), *_slices(content, evidence, identity)]
-    if region is not None:
-        groups.append(_region(content, evidence, identity, region))
+    measured = [] if region is None else [_region(content, evidence, identity, region)]
     root = hd.sr.ContainerContentItem(name=c.concept(c.REPORT_TITLE), template_id="1500")
     return document(
         hd.sr.Comprehensive3DSR,
@@ -54,7 +56,8 @@ def make_report(evidence: Evidence, identity: Identity, threshold: float, object
             *observer(result, identity),
             coded(c.PROCEDURE_REPORTED, c.PROCEDURE, "HAS CONCEPT MOD"),
             _library(evidence, objects),
-            container(c.IMAGING_MEASUREMENTS, groups),
+            *([container(c.IMAGING_MEASUREMENTS, measured)] if measured else []),
+            container(c.QUALITATIVE_EVALUATIONS, _evaluations(content, evidence, identity)),
         ],
         evidence=[*map(plain, evidence.images), *objects.values()],
         is_complete=True,
@@ -86,6 +89,26 @@ def observer(result: StagingResult, identity: Identity) -> Any:
 # -- groups --------------------------------------------------------------------------------------------------------
 
 
+def _evaluations(content: ReportContent, evidence: Evidence, identity: Identity) -> list[Any]:
+    """Return the evaluations of the case with what no reader of a stage may miss, then the groups with the numbers."""
+    return [
+        *_stage(content),
+        *_texts((c.MODEL_WARNING, content.model_warning)),
+        _case(content, evidence, identity),
+        *_slices(content, evidence, identity),
+    ]
+
+
+def _stage(content: ReportContent) -> list[Any]:
+    """Return the stage of the case, and the codes that say how far it is to be believed."""
+    return [
+        coded(c.QUESTION, c.STAGES[content.stage]),
+        coded(c.INTENDED_USE, c.RESEARCH_ONLY),
+        coded(c.MODEL_STATUS, c.MODEL_NOT_WARNED if content.model_warning is None else c.MODEL_WARNED),
+        coded(c.FAMILIARITY, c.VERDICTS[content.familiarity]),
+    ]
+
+
 def _case(content: ReportContent, evidence: Evidence, identity: Identity) -> Any:
     """Return the group with the stage of the case."""
     return _group(
@@ -103,10 +126,7 @@ def _case(content: ReportContent, evidence: Evidence, identity: Identity) -> Any
             (c.SPREAD, content.spread, c.BIT),
         ),
         [
-            coded(c.QUESTION, c.STAGES[content.stage]),
-            coded(c.INTENDED_USE, c.RESEARCH_ONLY),
-            coded(c.MODEL_STATUS, c.MODEL_NOT_WARNED if content.model_warning is None else c.MODEL_WARNED),
-            coded(c.FAMILIARITY, c.VERDICTS[content.familiarity]),
+            *_stage(content),
             *(coded(c.SET_STAGE, c.STAGES[stage]) for stage in content.set_stages),
         ],
         [image(c.SOURCE_IMAGE, *_place(evidence, k)) for k in range(len(evidence.headers))],

@@ -15,17 +15,22 @@ Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.ht
 - `risk_scores`: `risk_by_scores`
 - `slice_stability`: `slice_stability`
 - `cohorts`: `Cohorts`, `CohortEvaluation`, `evaluate_cohorts`
+- `study_answers`: `StudyAnswers`, `answers_beside`, `read_answers`
+- `answer_analysis`: `AnswerAnalysis`, `analyse_answers`, `wrong_advice_of`
+- `answer_tables`: `supplementary_table`, `printed`, `words`, `rows_of_files`
 - `training_overlap`: `find_siblings`
 - `evaluate`: `Evaluation`, `evaluate`
+- `study_facts`: `study_facts`
 - `checklist_facts`: `facts`
 - `checklists`: `Checklist`, `checklist`, `fill`
 - `figure_style`: `Grid`, `wrapped`
 - `figure_panels`: `roc`, `confusion`, `calibration`, `risk_coverage`, `decision_curves`, `attention`
 - `flow_figure`: `flow_figure`
+- `reader_figures`: `reader_figures`
 - `figures`: `figures`
 - `reader_tables`: `shown`, `rows_of_files`
 - `tables`: `tables`
-- `gallery`: `misclassified`, `gallery_page`
+- `gallery`: `misclassified`, `wrong_advice_cases`, `gallery_page`
 - `report_tables`: `PrintedTable`, and a function for each table of the report
 - `set_tables`: `stage_sets`, `risk_coverage`, `slice_stability`
 - `nomogram_tables`: `terms`, `tests`, `validation`

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from GTRStagingLib.evaluation.cohorts import Cohorts
 from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, FAMILIARITY, Evaluation
 from GTRStagingLib.evaluation.readings import shown_name
+from GTRStagingLib.evaluation.study_facts import study_facts
 from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
@@ -33,6 +34,19 @@ WHERE: Mapping[str, str] = {
     "leakage": "Leak audit",
     "robustness": "Leak audit",
     "provenance": "Provenance",
+    **dict.fromkeys(
+        (
+            "study_readers",
+            "study_advice",
+            "study_protocol",
+            "study_performance",
+            "study_times",
+            "study_versions",
+            "study_agreement",
+            "study_errors",
+        ),
+        "Reader study",
+    ),
 }
 """Fact -> heading of the report's section that shows it (resources/evaluation.html.j2; a test compares them)."""
 
@@ -73,7 +87,9 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
         "provenance": f"{found.provenance['software']}; sha256 of the table {predictions.digest}.",
         "seed": f"Seed {found.provenance['seed']} for random permutations and the draw of rows for a temperature; no "
         "interval is drawn at random.",
-        "guidelines": "The report fills in CLAIM 2024, TRIPOD+AI, PROBAST+AI and METRICS as far as the software can.",
+        "guidelines": "The report fills in CLAIM 2024, TRIPOD+AI, PROBAST+AI"
+        + (" and METRICS" if found.study is None else ", METRICS and DECIDE-AI")
+        + " as far as the software can.",
         "research_use_only": RESEARCH_USE_ONLY,
         "radscore": "No Rad-score is reported." if radscore is None else _radscore(radscore),
         "nomogram": "No nomogram is reported." if nomogram is None else _nomogram(nomogram),
@@ -149,7 +165,7 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
             f"Mean Dice with the ROI {found.attention.measures['dice']['all'].mean.text()}, compared with "
             f"{', '.join(BASELINE_NAMES[name] for name in found.attention.against) or 'no baseline'}."
         )
-    return known
+    return known | study_facts(found)
 
 
 def _unit(found: Evaluation) -> str:

@@ -1,4 +1,4 @@
-"""Fill in the checklists CLAIM 2024, TRIPOD+AI, PROBAST+AI and METRICS with the facts of an evaluation.
+"""Fill in the checklists CLAIM 2024, TRIPOD+AI, PROBAST+AI, METRICS and DECIDE-AI with the facts of an evaluation.
 
 The items are data (`resources/checklists`); each names the facts that answer it. Items without a known fact stay open
 for the authors. Requires the standard library only.
@@ -14,9 +14,13 @@ from types import MappingProxyType
 
 from GTRStagingLib.errors import InputError
 
-CHECKLISTS = ("claim-2024", "tripod-ai", "probast-ai", "metrics-2024")
+CHECKLISTS = ("claim-2024", "tripod-ai", "probast-ai", "metrics-2024", "decide-ai")
 """Tejani et al. 2024, doi:10.1148/ryai.240300; Collins et al. 2024, doi:10.1136/bmj-2023-078378; Moons et al. 2025,
-doi:10.1136/bmj-2024-082505; Kocak et al. 2024, doi:10.1186/s13244-023-01572-w."""
+doi:10.1136/bmj-2024-082505; Kocak et al. 2024, doi:10.1186/s13244-023-01572-w; Vasey et al. 2022,
+doi:10.1038/s41591-022-01772-9."""
+
+OF_READER_STUDIES = ("decide-ai",)
+"""Checklists that are filled in only for an evaluation with a reader study in two phases."""
 
 IN_PART = "In part: "
 """Prefix of an answer that covers only part of its item."""
@@ -73,6 +77,19 @@ FACTS: Mapping[str, str] = MappingProxyType(
         "research_use_only": "that this is not a medical device",
         "guidelines": "the checklists that the report fills in",
         "availability": "the source of software and model, and their licences",
+        "study_readers": "the readers by name, with the number of cases of each in each phase",
+        "study_training": "the number of cases that were read as a training; or that there were none",
+        "study_setting": "that the readings are those of a reader study, apart from the care of patients",
+        "study_design": "which phase came first, whether the phases have the same cases, and the days between them",
+        "study_advice": "the parts of the advice that were displayed, and in how many readings",
+        "study_model": "the model whose advice was given: its name, the sha256 of its card, and the warning about it",
+        "study_errors_defined": "which advice counts as wrong, and which answer as taking it",
+        "study_protocol": "the number of deviations from the protocol of each kind; or that there were none",
+        "study_performance": "the readers' accuracy without and with the advice, and the gain",
+        "study_times": "the seconds for a case without and with the advice",
+        "study_versions": "the versions of the software that wrote the answers, and the models of the advice",
+        "study_agreement": "how often readers took and ignored advice, and changed their answer by it",
+        "study_errors": "the share of the advice that was wrong, and the share of it that was taken",
     }
 )
 """Facts that the software may know of an evaluation, by key. A known fact is one or more sentences.
@@ -112,13 +129,20 @@ class Item:
 
 @dataclass(frozen=True)
 class Checklist:
-    """Published checklist: its citation, and its items in order."""
+    """Published checklist: its citation, and its items in order.
+
+    Attributes
+    ----------
+    scope
+        What the checklist is for, where that is not what an evaluation is; empty otherwise.
+    """
 
     title: str
     citation: str
     doi: str
     licence: str
     items: tuple[Item, ...]
+    scope: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,6 +189,18 @@ class Counts:
         return self.answered + self.in_part + self.open
 
 
+def checklists_for(*, reader_study: bool) -> tuple[str, ...]:
+    """Return the names of the checklists of an evaluation, with those of reader studies if it has one.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.evaluation.checklists import checklists_for
+    >>> checklists_for(reader_study=False)
+    ('claim-2024', 'tripod-ai', 'probast-ai', 'metrics-2024')
+    """
+    return tuple(name for name in CHECKLISTS if reader_study or name not in OF_READER_STUDIES)
+
+
 @cache
 def checklist(name: str) -> Checklist:
     """Read a checklist of `CHECKLISTS`; raise `InputError` for an unknown name."""
@@ -184,7 +220,7 @@ def checklist(name: str) -> Checklist:
         )
         for one in data["items"]
     )
-    return Checklist(data["title"], data["citation"], data["doi"], data["licence"], items)
+    return Checklist(data["title"], data["citation"], data["doi"], data["licence"], items, data.get("scope", ""))
 
 
 def fill(name: str, facts: Mapping[str, str], where: Mapping[str, str] | None = None) -> tuple[Answered, ...]:
@@ -262,12 +298,14 @@ __all__ = [
     "FACTS",
     "HEAD",
     "IN_PART",
+    "OF_READER_STUDIES",
     "TO_FILL_IN",
     "Answered",
     "Checklist",
     "Counts",
     "Item",
     "checklist",
+    "checklists_for",
     "counts",
     "fill",
     "rows",

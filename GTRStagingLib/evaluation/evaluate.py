@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import GTRStagingLib
 from GTRStagingLib.errors import InputError, without_backticks
+from GTRStagingLib.evaluation.answer_analysis import AnswerAnalysis, analyse_answers
 from GTRStagingLib.evaluation.cohorts import Cohorts, cohort_names, cohort_rows, evaluate_cohorts, evaluate_part
 from GTRStagingLib.evaluation.flow import PatientFlow, patient_flow
 from GTRStagingLib.evaluation.performance import Performance, performance
@@ -29,6 +30,9 @@ from GTRStagingLib.stats.risk_coverage import RiskCoverage
 from GTRStagingLib.stats.set_coverage import SetCoverage
 from GTRStagingLib.stats.stage_stability import StageStability
 from GTRStagingLib.support.counts import counted
+
+if TYPE_CHECKING:
+    from GTRStagingLib.evaluation.study_answers import StudyAnswers
 
 MODEL = "model"
 """Name of the evaluated predictions beside readers and other models."""
@@ -70,6 +74,8 @@ class Evaluation:
         How far the stage holds along the scan; None if the table does not tell.
     model_warning
         What a reader must know of the model, as that it is the demonstration model.
+    answers
+        Analysis of the single answers of a reader study; None without them.
     """
 
     predictions: Predictions
@@ -97,6 +103,7 @@ class Evaluation:
     stage_sets: SetCoverage | None = None
     risk_coverage: RiskCoverage | None = None
     slice_stability: StageStability | None = None
+    answers: AnswerAnalysis | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `metrics.json` as plain data."""
@@ -131,6 +138,7 @@ class Evaluation:
             "stage_sets": plain(self.stage_sets),
             "risk_coverage": plain(self.risk_coverage),
             "slice_stability": plain(self.slice_stability),
+            "reader_answers": plain(self.answers),
             "provenance": dict(self.provenance),
         }
 
@@ -142,6 +150,7 @@ def evaluate(
     cohort_column: str | None = None,
     training: Path | None = None,
     patient_pattern: str | None = None,
+    answers: "StudyAnswers | None" = None,
     seed: int = 0,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Evaluation:
@@ -157,6 +166,8 @@ def evaluate(
         Table of the model's training rows, to find rows and patients that the model has seen.
     patient_pattern
         As given to `read_predictions`, for the training table.
+    answers
+        Single answers of a reader study, which were read for these predictions (`study_answers.read_answers`).
     seed
         Seed of random permutations, and of the rows drawn for a temperature.
 
@@ -216,6 +227,7 @@ def evaluate(
         stage_sets=whole.stage_sets,
         risk_coverage=whole.risk_coverage,
         slice_stability=whole.slice_stability,
+        answers=None if answers is None else analyse_answers(found, answers),
     )
 
 

@@ -14,10 +14,8 @@ from GTRStagingLib.evaluation.figure_style import (
     GUIDE,
     INK,
     LINE,
-    MODEL_COLOUR,
     SMALLEST,
     SOFT,
-    legend_above,
     name_axes,
     new_axes,
     whisker,
@@ -25,7 +23,7 @@ from GTRStagingLib.evaluation.figure_style import (
 )
 from GTRStagingLib.evaluation.flow_figure import flow_figure
 from GTRStagingLib.evaluation.performance import Performance
-from GTRStagingLib.evaluation.readings import shown_name
+from GTRStagingLib.evaluation.reader_figures import reader_figures
 from GTRStagingLib.stats.estimates import Estimate, undefined
 from GTRStagingLib.support.extras import import_extra
 from GTRStagingLib.support.figures import COLUMN
@@ -54,7 +52,7 @@ def figures(found: Evaluation) -> "dict[str, Drawn]":
     if found.flow.steps:
         drawn["flow"] = flow_figure(found)
     if found.study is not None:
-        drawn["reader_study"] = _reader_study(found)
+        drawn |= reader_figures(found.study, found.answers)
     for column, levels in found.groups.items():
         if len(levels) > 1:
             drawn[f"forest_{file_name(column)}"] = _forest(found, column, levels)
@@ -114,39 +112,6 @@ def _forest(found: Evaluation, column: str, levels: Mapping[str, Performance]) -
     first.set_title(label_of(column), fontsize=SMALLEST, color=INK, loc="left", fontweight="bold")
     figure.supxlabel("Estimate with 95 % interval; ◆ and line: all rows", fontsize=SMALLEST, color=SOFT)
     return figure, f"Forest plot by {label_of(column)}, with 95 % intervals. " + ". ".join(values) + "."
-
-
-def _reader_study(found: Evaluation) -> "Drawn":
-    study = found.study
-    assert study is not None  # noqa: S101 (checked by the caller)
-    names = [row.reader for row in study.rows] + ([] if study.model is None else [study.model.name])
-    labels = [wrapped(shown_name(name), 0.25 * COLUMN) for name in names]
-    measures = {"accuracy": "Accuracy", "kappa_quadratic": "Quadratic kappa"}
-    height = 0.75 + LINE * max(2, *map(len, labels)) * len(names)
-    figure, axes = new_axes(1, len(measures), height, sharey=True)
-    values = []
-    for axis, (measure, words) in zip(axes, measures.items(), strict=True):
-        for y, row in enumerate(study.rows):
-            for phase, shift, fill in ((row.unaided, -0.16, "white"), (row.aided, 0.16, MODEL_COLOUR)):
-                one: Estimate = getattr(phase, measure)
-                if one.low is not None and one.high is not None:
-                    axis.plot([one.low, one.high], [y + shift] * 2, color=MODEL_COLOUR, lw=1.1, zorder=1)
-                if one.value is not None:
-                    axis.plot(one.value, y + shift, "o", mfc=fill, mec=MODEL_COLOUR, ms=4, zorder=2)
-            both = [getattr(phase, measure).text() for phase in (row.unaided, row.aided)]
-            values.append(f"{shown_name(row.reader)}, {words.lower()}: unaided {both[0]}, aided {both[1]}")
-        if study.model is not None:
-            whisker(axis, getattr(study.model, measure), len(study.rows), whole=True)
-            values.append(f"{shown_name(study.model.name)}, {words.lower()}: {getattr(study.model, measure).text()}")
-        axis.locator_params(axis="x", nbins=4)
-        name_axes(axis, words)
-    phases = {"Unaided": axes[0].plot([], [], "o", mfc="white", mec=MODEL_COLOUR, ms=4)[0],
-              "Aided": axes[0].plot([], [], "o", color=MODEL_COLOUR, ms=4)[0]}  # fmt: skip
-    axes[0].set_yticks(range(len(names)), ["\n".join(lines) for lines in labels], parse_math=False)
-    axes[0].set_ylim(len(names) - 0.4, -0.6)
-    figure.supxlabel("Estimate with 95 % interval", fontsize=SMALLEST, color=SOFT)
-    legend_above(figure, phases, columns=2)
-    return figure, "Reader study. " + "; ".join(values) + "."
 
 
 __all__ = ["figures", "file_name"]

@@ -9,11 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.errors import StagingError, without_backticks
-from GTRStagingLib.evaluation import checklists, nomogram_tables, reader_tables, report_tables, set_tables
+from GTRStagingLib.evaluation import (
+    answer_tables,
+    checklists,
+    nomogram_tables,
+    reader_tables,
+    report_tables,
+    set_tables,
+)
 from GTRStagingLib.evaluation.checklist_facts import WHERE, facts
 from GTRStagingLib.evaluation.evaluate import Evaluation
 from GTRStagingLib.evaluation.figures import figures, file_name
-from GTRStagingLib.evaluation.gallery import GALLERY, Errors, gallery_page, missing_overlays
+from GTRStagingLib.evaluation.gallery import GALLERY, Errors, WrongAdviceCases, gallery_page, missing_overlays
 from GTRStagingLib.evaluation.manuscript import MANUSCRIPT, manuscript_docx
 from GTRStagingLib.evaluation.report_tables import PrintedTable
 from GTRStagingLib.evaluation.tables import tables
@@ -45,6 +52,7 @@ def write_evaluation(
     nomogram: Nomogram | None = None,
     radscore: RadScore | None = None,
     gallery: Sequence[Errors] | None = None,
+    advised: WrongAdviceCases | None = None,
     manuscript: bool = False,
 ) -> dict[str, Path]:
     """Write an evaluation into a folder; `metrics.json`, which lists all files, is written last.
@@ -57,6 +65,8 @@ def write_evaluation(
         Shown in the report if given.
     gallery
         Misclassified cases with their overlays (`gallery.misclassified`); without them there is no gallery.
+    advised
+        Cases with wrong advice in a reader study (`gallery.wrong_advice_cases`), for the gallery.
     manuscript
         Also write the numbered tables and the figures as a Word document.
 
@@ -79,7 +89,9 @@ def write_evaluation(
         contents[f"{name}.svg"] = figure_bytes(figure, "svg")
         svgs[name] = contents[f"{name}.svg"], words, REM_PER_INCH * figure.get_figwidth()
     known = facts(found, nomogram, radscore)
-    filled = {name: checklists.fill(name, known, WHERE) for name in checklists.CHECKLISTS}
+    where = {**WHERE} | ({} if found.study is None else {"comparison": "Reader study", "tests": "Reader study"})
+    lists = checklists.checklists_for(reader_study=found.study is not None)
+    filled = {name: checklists.fill(name, known, where) for name in lists}
     named = tables(found) | {name: checklists.rows(answered) for name, answered in filled.items()}
     shown = _tables(found, nomogram)
     if (terms := shown["nomogram_terms"]) is not None:
@@ -87,12 +99,12 @@ def write_evaluation(
     contents |= {f"{name}.csv": _csv(rows) for name, rows in named.items()}
     alarms = _alarms(found, nomogram, radscore)
     if gallery is not None:
-        contents[GALLERY] = gallery_page(found, gallery, alarms).encode()
+        contents[GALLERY] = gallery_page(found, gallery, alarms, advised).encode()
     if manuscript:
         pictures = [(contents[f"{name}.png"], words) for name, (_, words) in drawn.items()]
         contents[MANUSCRIPT] = manuscript_docx(_numbered(shown), pictures, alarms)
     about_radscore = None if radscore is None else known["radscore"]
-    contents[REPORT] = _html(found, svgs, filled, alarms, gallery, shown, nomogram, about_radscore).encode()
+    contents[REPORT] = _html(found, svgs, filled, alarms, gallery, advised, shown, nomogram, about_radscore).encode()
     record = {**found.to_json(), "files": [*contents, METRICS]}
     contents[METRICS] = (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
     try:
@@ -149,6 +161,7 @@ def _html(
     filled: Mapping[str, tuple[checklists.Answered, ...]],
     alarms: Sequence[pages.Alarm],
     gallery: Sequence[Errors] | None,
+    advised: WrongAdviceCases | None,
     shown: Mapping[str, PrintedTable | None],
     nomogram: Nomogram | None,
     radscore_words: str | None,
@@ -181,7 +194,8 @@ def _html(
         },
         checklists=list(_checklists(filled)),
         errors=None if gallery is None else sum(one.number for one in gallery),
-        no_overlay=None if gallery is None else missing_overlays(gallery),
+        no_overlay=None if gallery is None else missing_overlays(gallery, advised),
+        advised=None if gallery is None or advised is None else advised.number,
         gallery=GALLERY,
         nomogram=nomogram,
         nomogram_style=None if nomogram is None else page.style(),
@@ -191,6 +205,8 @@ def _html(
         undefined_tests=[] if found.calibration is None else report_tables.undefined_tests(found.calibration),
         hosmer_lemeshow=report_tables.HOSMER_LEMESHOW,
         definitions=found.decisions.definitions,
+        answers=answer_tables.printed(found.answers),
+        answer_words=answer_tables.words(found.answers),
         **reader_tables.shown(found.study, found.comparison),
     )
 
@@ -222,6 +238,7 @@ def _tables(found: Evaluation, nomogram: Nomogram | None) -> dict[str, PrintedTa
         "dice_by_cohort": report_tables.dice_by_cohort(found),
         "against": None if attention is None else report_tables.against_baselines(attention),
         "scanners": report_tables.scanners(found),
+        "supplementary": None if found.study is None else answer_tables.supplementary_table(found.study),
         "nomogram_terms": None if nomogram is None else nomogram_tables.terms(nomogram),
         "nomogram_tests": None if nomogram is None else nomogram_tables.tests(nomogram),
         "nomogram_validation": None if nomogram is None else nomogram_tables.validation(nomogram),
@@ -237,6 +254,7 @@ def _numbered(shown: Mapping[str, PrintedTable | None]) -> list[tuple[str, Print
         "stages_by_cohort": "Table 2 with intervals. Performance by cohort and stage",
         "nomogram_terms": "Table 3. Nomogram",
         "scanners": "Table 4. CT acquisition",
+        "supplementary": "Supplementary Table 1. Readers without and with the model",
     }
     return [(title, table) for name, title in titles.items() if (table := shown[name]) is not None]
 
@@ -291,6 +309,7 @@ def _checklists(filled: Mapping[str, tuple[checklists.Answered, ...]]) -> Iterat
             "title": list_.title,
             "citation": f"{list_.citation} doi:{list_.doi}.",
             "counts": f"Items answered: {counts.answered}, in part: {counts.in_part}, open: {counts.open}.",
+            "scope": list_.scope,
             "lines": answered,
         }
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from GTRStagingLib.evaluation import answer_tables
 from GTRStagingLib.evaluation.cohorts import CohortEvaluation, Cohorts
 from GTRStagingLib.evaluation.evaluate import Evaluation
 from GTRStagingLib.evaluation.flow import Counts
@@ -41,7 +42,7 @@ def tables(found: Evaluation) -> dict[str, Rows]:
         for cohort, one in (("", Counts(step.rows, step.patients)), *step.cohorts.items())
     ]
     drawn |= {name: rows for name, rows in _figures(found).items() if rows}
-    return drawn | rows_of_files(found.study, found.comparison)
+    return drawn | rows_of_files(found.study, found.comparison) | answer_tables.rows_of_files(found.answers)
 
 
 def _figures(found: "Evaluation | CohortEvaluation") -> dict[str, Rows]:

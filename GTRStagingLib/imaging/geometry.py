@@ -387,11 +387,11 @@ def resampled(image: sitk.Image, grid: sitk.Image, *, outside: float) -> sitk.Im
     return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkLinear, outside, sitk.sitkFloat32)
 
 
-def embedded(block: sitk.Image, place: ImageOrGrid) -> sitk.Image:
-    """Return a mask on a grid, by the nearest voxel, as uint8; 0 outside the mask."""
+def embedded(block: sitk.Image, place: ImageOrGrid, kind: int = sitk.sitkUInt8) -> sitk.Image:
+    """Return a mask or map on a grid, by the nearest voxel, as pixels of a kind; 0 outside the block."""
     return sitk.Resample(
         block, place.GetSize(), sitk.Transform(), sitk.sitkNearestNeighbor, place.GetOrigin(), place.GetSpacing(),
-        place.GetDirection(), 0, sitk.sitkUInt8,
+        place.GetDirection(), 0, kind,
     )  # fmt: skip
 
 

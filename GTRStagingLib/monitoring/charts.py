@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from GTRStagingLib.monitoring.watch import Period, Watch, WatchedMeasure, shares
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.figures import BLUE, ORANGE, PAGE, new_figure, without_spines
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def chart_figure(found: Watch, one: WatchedMeasure) -> "Figure":
 def words(found: Watch, one: WatchedMeasure) -> str:
     """Describe the figure of a measure for who cannot see it."""
     unit = f" ({one.measure.unit})" if one.measure.unit else ""
-    known = "" if len(one.where) == len(found.stream.cases) else f", known in {len(one.where)} cases"
+    known = "" if len(one.where) == len(found.stream.cases) else f", known in {counted(len(one.where), 'case')}"
     text = f"{one.measure.label}{unit} by period{known}, and the statistic of its chart."
     return f"{text} Limit: {one.chart.limit:.3g}. " + (
         "No alarm." if one.first is None else f"Alarm at {found.place(one.first)}: {one.changed}."

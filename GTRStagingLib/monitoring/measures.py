@@ -178,7 +178,9 @@ def expected_of_batch(reference: Stream) -> Baseline:
     for measure in MEASURES:
         known = [value for case in reference.cases if (value := measure.value(case)) is not None]
         if len(known) < LEAST_REFERENCE:
-            without[measure.name] = f"known in {len(known)} cases of the reference; {LEAST_REFERENCE} are needed"
+            without[measure.name] = (
+                f"known in {counted(len(known), 'case')} of the reference; {LEAST_REFERENCE} are needed"
+            )
         elif measure.is_number:
             sample = np.sort(np.array(known, float))
             expected[measure.name] = _of_sample(sample)

@@ -9,6 +9,7 @@ from GTRStagingLib.phantoms.export import STOMACH_FILE, TRUTH_FILE, write_dicom,
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.phantoms.scanner import profile
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import read_json
 from GTRStagingLib.support.isolation import Limits
@@ -58,8 +59,8 @@ def make_phantom_cohort(
     """
     if cases < 1 or form not in FILES or workers < 1:
         raise InputError(
-            f"{cases} cases as {form!r} by {workers} workers; expected at least 1 case and 1 worker, and "
-            f"{' or '.join(FILES)}."
+            f"{counted(cases, 'case')} as {form!r} by {counted(workers, 'worker')}; expected at least 1 case and "
+            f"1 worker, and {' or '.join(FILES)}."
         )
     for name in scanners:
         profile(name)

@@ -1,8 +1,8 @@
 """Run reader studies: who reads which case when and with what, and what was answered.
 
 In: a cohort, readers, and the predictions of a batch. Out: a study folder with a folder for each reader, the answers in
-a log that is only appended to, and tables of all answers. Neither Qt, nor 3D Slicer, nor a browser: the front-ends use
-`session`, which decides what may be shown.
+a log that is only appended to, and tables of all answers. Neither Qt nor 3D Slicer: the front-ends use `session`, which
+decides what may be shown; `server` lets a browser use it.
 
 - `designs`: `Design`, `Planned`, `Schedule`, `schedule`, `case_codes`
 - `expected_widths`: `Assumptions`, `ExpectedWidths`, `expected_widths`
@@ -16,6 +16,10 @@ a log that is only appended to, and tables of all answers. Neither Qt, nor 3D Sl
 - `answers`: `Answer`, `Mark`, `Seen`
 - `course`: `Course`, `Reading`, `course_of`
 - `session`: `open_session`, `Session`, `Item`, `Progress`
+- `case_voxels`: `CaseVoxels`, `case_voxels`, `position_mm`
+- `viewer_images`: `ViewerImages`, `viewer_images`
+- `browser_session`: `BrowserSession`, `StalePageError`
+- `server`: `serving`
 - `organiser`: `Study`, `read_study`
 - `readings`: `COLUMNS`, `reading_rows`
 - `deviations`: `Deviation`, `course_and_deviations`

@@ -7,9 +7,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.cohort.cohort import Case
-from GTRStagingLib.errors import InputError, OutputError
+from GTRStagingLib.errors import GeometryError, InputError, OutputError
 from GTRStagingLib.imaging import keyslice
-from GTRStagingLib.imaging.geometry import axial_lps, axial_size, grid_of, same_grid
+from GTRStagingLib.imaging.geometry import axial_lps, axial_size, describe, embedded, grid_of, slices_of_block
 from GTRStagingLib.imaging.inputs import read_inputs
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.imaging.volumes import read_volume
@@ -50,23 +50,27 @@ def write_case_image(scan: Scan, path: Path) -> None:
 
 
 def write_map(source: Path, scan: Scan, path: Path) -> None:
-    """Write an attention map of a batch on the voxels of the CT, in axial order and without its header.
+    """Write an attention map of a batch on all voxels of the CT, in axial order and without its header.
+
+    A batch writes the slices that voted; the map is 0 on the others.
 
     Raises
     ------
     InputError
-        If the map is not on the voxels of the CT, or no volume.
+        If the map is no volume, or its voxels are not voxels of the CT.
     OutputError
         If the file is incomplete, since the disk is full.
     """
     image, _ = read_volume(source)
-    if not same_grid(image, scan.grid):
+    try:
+        slices_of_block(image, scan.grid, "attention map and CT")
+    except GeometryError as error:
         raise InputError(
-            "The attention map of a case is on other voxels than its CT; expected the same ones. Stage the batch again "
-            "on these CTs.",
+            f"The attention map of a case is on other voxels than its CT ({describe(image)}; {describe(scan.grid)}); "
+            "expected some of its slices. Stage the batch again on these CTs.",
             details=str(source),
-        )
-    write_plain(axial_lps(sitk.Cast(image, sitk.sitkFloat32)), path)
+        ) from error
+    write_plain(axial_lps(embedded(image, scan.grid, sitk.sitkFloat32)), path)
 
 
 def write_plain(image: sitk.Image, path: Path) -> None:

@@ -41,8 +41,6 @@ class Design:
         One of `KINDS`.
     counterbalanced
         Half of the readers begin with the aided phase; otherwise all begin unaided.
-    washout_days
-        Days between the last answer of the first period and the first case of the second.
     repeats
         Number of cases that each reader reads a second time in each phase, for the agreement with oneself.
     training
@@ -60,7 +58,6 @@ class Design:
 
     kind: str = CROSSED
     counterbalanced: bool = False
-    washout_days: float = 28
     repeats: int = 0
     training: int = 0
     groups: int = 2
@@ -69,8 +66,8 @@ class Design:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(f"`kind` is {self.kind!r}; expected {', '.join(KINDS)}. Choose one.")
-        for name, least, most in (("washout_days", 0, 3650), ("repeats", 0, 10_000), ("training", 0, 10_000),
-                                  ("groups", 2, 100), ("seed", 0, 2**63 - 1)):  # fmt: skip
+        for name, least, most in (("repeats", 0, 10_000), ("training", 0, 10_000), ("groups", 2, 100),
+                                  ("seed", 0, 2**63 - 1)):  # fmt: skip
             if not least <= getattr(self, name) <= most:
                 raise InputError(
                     f"`{name}` is {getattr(self, name)}; expected {least} to {most:,}. Give a number in that range."

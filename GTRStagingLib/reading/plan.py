@@ -19,6 +19,9 @@ READERS = "readers"
 ADVICE, CASES = "advice", "cases"
 """Folders in a reader's folder."""
 
+LONGEST_WASHOUT = 3650
+"""Days between the periods of a study at most."""
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -27,7 +30,7 @@ class Rules:
     Attributes
     ----------
     washout_days
-        Days between the periods.
+        Days between the last answer of the first period and the first case of the second.
     shows
         Parts of the model's advice in the aided phase, see `advice.PARTS`.
     marks_key_slice
@@ -48,6 +51,11 @@ class Rules:
     def __post_init__(self) -> None:
         if unknown := set(self.shows) - set(PARTS):
             raise InputError(f"`shows` names {sorted(unknown)}; expected some of {', '.join(PARTS)}. Correct it.")
+        if not 0 <= self.washout_days <= LONGEST_WASHOUT:
+            raise InputError(
+                f"`washout_days` is {self.washout_days:g}; expected 0 to {LONGEST_WASHOUT:,}. Give a number in that "
+                "range."
+            )
         if not -2000 <= self.window_level <= 4000 or not 1 <= self.window_width <= 10_000:
             raise InputError(
                 f"The window is {self.window_level:g}, {self.window_width:g} HU; expected a level from -2000 to 4000 "
@@ -154,7 +162,7 @@ def rules_of(data: Any) -> Rules:
     """Return the rules of plain data; raise `InputError` if they are not known."""
     fields, usual = Fields(data, "rules"), Rules()
     return Rules(
-        washout_days=fields.number("washout_days", least=0, most=3650),
+        washout_days=fields.number("washout_days"),
         shows=texts_of(fields, "shows"),
         marks_key_slice=fields.flag("marks_key_slice"),
         may_revise=fields.flag("may_revise"),

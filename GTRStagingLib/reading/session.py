@@ -338,6 +338,12 @@ class Session:
             if one.item.period == period
         )
 
+    def name_of(self, place: int) -> str:
+        """Return how readers know a case of this period: 'practice 2', or '12' without the training cases."""
+        items = [one for one in self.plan.items if one.period == self.progress.period]
+        practice = sum(one.kind == TRAINING for one in items)
+        return f"practice {place}" if place <= practice else str(place - practice)
+
     def revise(self, place: int, answer: Answer) -> None:
         """Write another answer to an earlier case of this period, if the design allows it; both stand.
 

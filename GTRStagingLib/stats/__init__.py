@@ -13,6 +13,8 @@ The unit of every interval is the patient, not the row.
 - `readers`: `Reader`, `Reading`, `Comparison`, `compare`
 - `reader_study`: `ReaderStudy`, `reader_study`
 - `mrmc`: `Mrmc`, `analyse`
+- `advice_taking`: `Advised`, `AdviceTaking`, `advice_taking`
+- `reader_answers`: `times`, `time_change`, `confidence`, `constancy`, `concord`, `contrast`
 - `attention_by_stage`: `AttentionStudy`, `attention`
 - `group_differences`: `compare_numbers`, `compare_choices`
 - `heterogeneity`: `Heterogeneity`, `compare_shares`, `compare_areas`, `compare_means`

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import signal, special
 
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.support.counts import counted
 
 WEIGHT = 0.05
 """Weight of the newest case in a chart: its memory is of about 2 / WEIGHT = 40 cases, which suits lasting shifts of
@@ -196,12 +197,13 @@ def stability_index(expected: Sequence[float], counts: Sequence[float]) -> float
 def _require(reference: int, cases: int, horizon: int, probability: float) -> None:
     if reference < LEAST_REFERENCE:
         raise InputError(
-            f"The reference has {reference} cases; expected {LEAST_REFERENCE} or more. Use a larger reference."
+            f"The reference has {counted(reference, 'case')}; expected {LEAST_REFERENCE} or more. Use a larger "
+            "reference."
         )
     if not 0 < cases <= horizon:
         raise InputError(
-            f"{cases} cases with a horizon of {horizon}; expected at least one case, and no more than the horizon. "
-            "Raise `horizon`."
+            f"{counted(cases, 'case')} with a horizon of {horizon}; expected at least one case, and no more than the "
+            "horizon. Raise `horizon`."
         )
     if not 1 <= probability * DRAWS < DRAWS:
         raise InputError(

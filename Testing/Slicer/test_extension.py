@@ -1,6 +1,7 @@
 """Files for CMake and translators: every file is listed, every text can be translated."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -23,9 +24,11 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging import options
 
 ROOT = Path(__file__).parents[2]
-MODULE, LIBRARY = ROOT / "GTRStaging", ROOT / "GTRStagingLib"
-UI = MODULE / "Resources" / "UI" / "GTRStaging.ui"
-SCRIPTS = sorted(MODULE.rglob("*.py"))
+MODULE, READING, LIBRARY = ROOT / "GTRStaging", ROOT / "GTRReading", ROOT / "GTRStagingLib"
+MODULES = (MODULE, READING)
+SCRIPTS = sorted(path for module in MODULES for path in module.rglob("*.py"))
+
+of_each_module = pytest.mark.parametrize("module", MODULES, ids=lambda folder: folder.name)
 
 
 def listed(folder, variable):
@@ -34,7 +37,7 @@ def listed(folder, variable):
     return sorted(body.replace("${MODULE_NAME}", folder.name).split())
 
 
-@pytest.mark.parametrize("folder", [MODULE, LIBRARY], ids=lambda f: f.name)
+@pytest.mark.parametrize("folder", [*MODULES, LIBRARY], ids=lambda f: f.name)
 def test_cmake_lists_every_file(folder):
     ours = [p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     ours = {str(p.relative_to(folder)) for p in ours} - {"CMakeLists.txt"}
@@ -45,11 +48,17 @@ def test_cmake_lists_every_file(folder):
 
 def test_the_tests_are_not_installed():
     top = (ROOT / "CMakeLists.txt").read_text()
-    assert re.findall(r"^add_subdirectory\((\w+)\)", top, flags=re.MULTILINE) == ["GTRStagingLib", "GTRStaging"]
+    assert re.findall(r"^add_subdirectory\((\w+)\)", top, flags=re.MULTILINE) == [
+        "GTRStagingLib",
+        "GTRStaging",
+        "GTRReading",
+    ]
 
 
 def test_the_icons_have_their_sizes():
-    assert Image.open(samples.ICONS / "GTRStaging.png").size == (128, 128)
+    icons = [Image.open(module / "Resources" / "Icons" / f"{module.name}.png") for module in MODULES]
+    assert [icon.size for icon in icons] == [(128, 128), (128, 128)]
+    assert icons[0].tobytes() != icons[1].tobytes()
     for stage in samples.SEEDS:
         assert Image.open(samples.ICONS / f"Phantom{stage}.png").size == (260, 280)
 
@@ -77,19 +86,23 @@ def test_the_same_words_are_used_on_both_sides():
     assert batch.SCENE not in outputs.OUTPUTS
 
 
-def test_the_package_says_what_each_of_its_files_is_for():
+@of_each_module
+def test_the_package_says_what_each_of_its_files_is_for(module):
     """A newcomer reads it first: every file is named there, and nothing that has gone."""
-    documented = re.findall(
-        r"`(\w+)`", ast.get_docstring(ast.parse((MODULE / "GTRStagingSlicer" / "__init__.py").read_text()))
-    )
-    assert set(documented) == {path.stem for path in SCRIPTS if path.parent.name == "GTRStagingSlicer"} - {"__init__"}
+    package = module / f"{module.name}Slicer"
+    documented = re.findall(r"`(\w+)`", ast.get_docstring(ast.parse((package / "__init__.py").read_text())))
+    assert set(documented) == {path.stem for path in package.glob("*.py")} - {"__init__"}
 
 
 # -- the panel's file ----------------------------------------------------------------------------------------------
 
 
-def widgets():
-    return [w for w in ET.parse(UI).iter("widget") if w.get("class") != "qMRMLWidget"]
+def form_of(module):
+    return ET.parse(module / "Resources" / "UI" / f"{module.name}.ui")
+
+
+def widgets(module=MODULE):
+    return [w for w in form_of(module).iter("widget") if w.get("class") != "qMRMLWidget"]
 
 
 def text_of(widget, name):
@@ -97,19 +110,23 @@ def text_of(widget, name):
     return None if found is None else found.text
 
 
-def test_every_widget_has_a_tooltip():
-    assert [w.get("name") for w in widgets() if not text_of(w, "toolTip")] == ["resultBox"]  # a frame around others
+@of_each_module
+def test_every_widget_has_a_tooltip(module):
+    frames = {"resultBox"}  # around others
+    assert {w.get("name") for w in widgets(module) if not text_of(w, "toolTip")} <= frames
 
 
-def test_keys_reach_every_section_without_ambiguity():
-    keys = [m[1].lower() for w in widgets() if (m := re.search(r"&(\w)", text_of(w, "text") or ""))]
-    assert len(keys) >= 20
+@pytest.mark.parametrize(("module", "least"), [(MODULE, 20), (READING, 12)])
+def test_keys_reach_every_section_without_ambiguity(module, least):
+    keys = [m[1].lower() for w in widgets(module) if (m := re.search(r"&(\w)", text_of(w, "text") or ""))]
+    assert len(keys) >= least
     assert sorted(keys) == sorted(set(keys))
 
 
-def test_buddies_exist():
-    names = {w.get("name") for w in widgets()}
-    for buddy in ET.parse(UI).iter("cstring"):
+@of_each_module
+def test_buddies_exist(module):
+    names = {w.get("name") for w in widgets(module)}
+    for buddy in form_of(module).iter("cstring"):
         assert buddy.text in names
 
 
@@ -120,20 +137,22 @@ def test_sections_follow_the_order_of_the_work():
 
 
 def test_parameters_named_in_the_panel_exist():
-    named = {p.find("string").text for p in ET.parse(UI).iter("property") if p.get("name") == "SlicerParameterName"}
+    named = {p.find("string").text for p in form_of(MODULE).iter("property") if p.get("name") == "SlicerParameterName"}
     assert named <= {f.name for f in fields(State)}
     assert {"method", "target", "opacity", "threshold", "device"} <= named
 
 
-def test_widgets_used_by_the_code_are_in_the_panel():
-    names = {w.get("name") for w in ET.parse(UI).iter("widget")}
-    for path in SCRIPTS:
+@of_each_module
+def test_widgets_used_by_the_code_are_in_the_panel(module):
+    names = {w.get("name") for w in form_of(module).iter("widget")}
+    for path in module.rglob("*.py"):
         for used in re.findall(r"\b(?:self\.ui|self\._ui|ui)\.([a-z]\w+)", path.read_text()):
             assert used in names, f"{path.name}: {used}"
 
 
-def test_no_cell_of_a_layout_has_two_items():
-    for layout in ET.parse(UI).iter("layout"):
+@of_each_module
+def test_no_cell_of_a_layout_has_two_items(module):
+    for layout in form_of(module).iter("layout"):
         cells = [
             (item.get("row"), int(item.get("column")) + i)
             for item in layout.findall("item")
@@ -159,6 +178,7 @@ def test_nothing_heavy_is_imported_at_file_scope(path):
         "pip",
         "GTRStagingLib",
         "GTRStagingSlicer",
+        "GTRReadingSlicer",
     }
     tree = ast.parse(path.read_text())
     at_scope = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) and n.col_offset <= 4]
@@ -174,9 +194,13 @@ def test_nothing_heavy_is_imported_at_file_scope(path):
 
 def test_the_files_import_one_another_one_way():
     """Imports inside functions count as well: none is there to hide a circle."""
-    files = {".".join(path.relative_to(MODULE).with_suffix("").parts): path for path in SCRIPTS}
+    folders = {path: next(module for module in MODULES if path.is_relative_to(module)) for path in SCRIPTS}
+    files = {".".join(path.relative_to(folder).with_suffix("").parts): path for path, folder in folders.items()}
     imported = {name: named_by_imports(path) & files.keys() for name, path in files.items()}
     assert imported["GTRStaging"] >= {"GTRStagingSlicer.logic", "GTRStagingSlicer.selftest"}
+    assert imported["GTRReading"] >= {"GTRReadingSlicer.sitting", "GTRReadingSlicer.selftest"}
+    of_staging = {one for name, found in imported.items() if name.startswith("GTRStaging") for one in found}
+    assert not [one for one in of_staging if one.startswith("GTRReading")]
     TopologicalSorter(imported).prepare()  # its CycleError names the files of a circle
 
 
@@ -195,10 +219,24 @@ def named_by_imports(path):
 def test_the_module_and_what_it_imports_load_no_torch(tmp_path):
     """In a Slicer without any of the packages: what is imported by the panel imports none of them."""
     names = ["nodes", "state", "layers", "tables", "scene_staging", "models", "samples", "dependencies", "nomograms"]
-    heavy = ("torch", "torchvision", "skimage", "matplotlib", "pytorch_grad_cam", "pandas", "safetensors", "jinja2")
+    heavy = (
+        "filelock",
+        "nibabel",
+        "torch",
+        "torchvision",
+        "skimage",
+        "matplotlib",
+        "pytorch_grad_cam",
+        "pandas",
+        "safetensors",
+        "jinja2",
+    )
     own = ", ".join(f"GTRStagingSlicer.{name}" for name in names)
+    own += ", GTRReadingSlicer.sitting, GTRReadingSlicer.presenter, GTRReadingSlicer.keys"
     code = f"import {own}, sys; print([m for m in {heavy} if m in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    paths = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), *map(str, MODULES)]))
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+                           env=os.environ | {"PYTHONPATH": paths})  # fmt: skip
     assert found.stdout.strip() == "[]", found.stderr
 
 
@@ -217,11 +255,13 @@ def test_translators_get_whole_sentences():
                 assert "{}" not in argument.value
 
 
-def test_module_and_panel_state_research_use_only():
-    for path in (MODULE / "GTRStaging.py", UI, ROOT / "docs" / "tutorials" / "clinician.md", ROOT / "CMakeLists.txt"):
+def test_modules_and_panels_state_research_use_only():
+    stated = [module / name for module in MODULES for name in (f"{module.name}.py", f"Resources/UI/{module.name}.ui")]
+    for path in (*stated, ROOT / "docs" / "tutorials" / "clinician.md", ROOT / "CMakeLists.txt"):
         shown_text = re.sub(r'["\s>*]+', " ", path.read_text())
         assert RESEARCH_USE_ONLY.split(".")[0] in shown_text, path.name
-    assert RESEARCH_USE_ONLY in "".join(text_of(w, "text") or "" for w in widgets())
+    for module in MODULES:
+        assert RESEARCH_USE_ONLY in "".join(text_of(w, "text") or "" for w in widgets(module))
 
 
 def test_the_threshold_slider_has_the_steps_of_the_sweep():

@@ -41,8 +41,8 @@ def files_of(folder):
 
 
 def test_every_file_of_every_room_is_installed_and_nothing_else(installed):
-    module, library = files_of(ROOT / "GTRStaging"), files_of(ROOT / "GTRStagingLib")
-    wanted = module | {"GTRStagingLib" / name: path for name, path in library.items()}
+    modules, library = files_of(ROOT / "GTRStaging") | files_of(ROOT / "GTRReading"), files_of(ROOT / "GTRStagingLib")
+    wanted = modules | {"GTRStagingLib" / name: path for name, path in library.items()}
     wanted = {MODULES / name: path for name, path in wanted.items() if path.name != "CMakeLists.txt"}
     found = files_of(installed)
     assert sorted(found) == sorted(wanted)
@@ -70,6 +70,6 @@ def test_the_panel_works_from_the_installed_tree(installed, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
     files = json.loads(loaded.read_text())
-    assert {"GTRStaging", "GTRStagingSlicer", "GTRStagingLib"} <= files.keys()
+    assert {"GTRReading", "GTRReadingSlicer", "GTRStaging", "GTRStagingSlicer", "GTRStagingLib"} <= files.keys()
     elsewhere = {file for found in files.values() for file in found if not Path(file).is_relative_to(modules)}
     assert elsewhere == set()

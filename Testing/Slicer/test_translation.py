@@ -5,6 +5,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import GTRReadingSlicer
 import GTRStagingSlicer
 import pytest
 
@@ -47,6 +48,9 @@ def test_fifty_strings_are_translated_with_their_places_and_without_review(conte
     assert "UNREVIEWED" in FILE.read_text(encoding="utf-8")
 
 
-def test_the_form_is_translated_under_the_name_that_qt_looks_up():
-    form = ElementTree.parse(MODULE / "Resources" / "UI" / "GTRStaging.ui")
-    assert form.findtext("class") == "GTRStaging"
+@pytest.mark.parametrize("package", [GTRStagingSlicer, GTRReadingSlicer], ids=lambda one: one.__name__)
+def test_the_form_is_translated_under_the_name_that_qt_looks_up(package):
+    name = package.__name__.removesuffix("Slicer")
+    folder = Path(package.__file__).resolve().parents[1]
+    form = ElementTree.parse(folder / "Resources" / "UI" / f"{name}.ui")
+    assert form.findtext("class") == form.find("widget").get("name") == name

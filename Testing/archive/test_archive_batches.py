@@ -153,6 +153,7 @@ def test_results_of_an_earlier_run_are_sent_by_resume_and_once(empty_archive, a_
     again = Storing(parse_store_address(empty_archive.address))
     outcomes(*a_batch, resume=True, storing=again)
     assert again.complete
+    assert again.summary() == "Archive: 2 objects: 2 sent (2 by an earlier run)"
 
 
 def test_a_batch_sends_only_what_it_wrote(empty_archive, a_batch, a_study):
@@ -189,6 +190,7 @@ def test_a_folder_of_results_is_no_list_of_another_archive(empty_archive, a_batc
     counts, _ = outcomes(*a_batch, resume=True, storing=storing)
     assert counts.done == 2
     assert storing.reasons.keys() == {"a"}
+    assert storing.summary() == ("Archive: 2 objects: 1 sent, 1 waiting; of 1 case not all, set `resume` to send them")
     assert len(empty_archive.instances()) == 1
 
 

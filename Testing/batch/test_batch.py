@@ -628,3 +628,8 @@ def test_no_bar_is_drawn_before_the_model_is_loaded(monkeypatch):
     assert drawn == []
     reporter(batch.Counts(4), None)
     assert drawn == [4]
+
+
+def test_counts_of_one_and_of_many_are_written_with_their_noun():
+    assert batch.Counts(1, done=1).summary() == "1 case: 1 done, 0 failed, 0 skipped"
+    assert batch.Counts(2500, done=2).summary() == "2,500 cases: 2 done, 0 failed, 0 skipped, 2498 not reached"

@@ -62,6 +62,20 @@ def items_of(ds):
         yield from items_of(item)
 
 
+def evaluations_of(report):
+    """Return the container of the evaluations of the case, as highdicom reads it."""
+    (found,) = hd.sr.utils.find_content_items(
+        report.content[0], name=hd.sr.CodedConcept(*codes.QUALITATIVE_EVALUATIONS)
+    )
+    return found
+
+
+def groups_of(report):
+    """Return the group of the case and those of its slices, as highdicom reads them."""
+    found = hd.sr.utils.find_content_items(evaluations_of(report), name=known.DCM.MeasurementGroup)
+    return [hd.sr.MeasurementsAndQualitativeEvaluations.from_sequence([one]) for one in found]
+
+
 def concepts_in(ds):
     """Yield (value, scheme, meaning) of every code in a dataset."""
     for element in ds.iterall():
@@ -86,9 +100,12 @@ def test_highdicom_reads_the_stage_of_the_case_and_of_each_slice_with_its_image(
     report = hd.sr.srread(case.files["report"])
     assert report.content[0].name == known.DCM.ImagingMeasurementReport
     question = hd.sr.CodedConcept(*codes.QUESTION)
-    whole, *slices = report.content.get_image_measurement_groups()
-    (stage,) = whole.get_qualitative_evaluations(question)
+    evaluations = evaluations_of(report)
+    (stage,) = [item for item in evaluations.ContentSequence if item.name == question]
     assert (stage.value.value, stage.value.scheme_designator) == codes.STAGES[case.result.prediction.stage][:2]
+    whole, *slices = groups_of(report)
+    (again,) = whole.get_qualitative_evaluations(question)
+    assert again.value == stage.value
     assert whole.method == hd.sr.CodedConcept(*codes.METHOD)
     assert whole.finding_sites[0].value == known.SCT.Stomach
     assert len(slices) == len(case.result.slices.offsets)
@@ -236,7 +253,7 @@ def test_several_looks_an_unknown_region_and_no_roi_come_back(model, phantom, tm
 def test_a_multi_frame_ct_is_referred_to_by_frame(model, phantom, tmp_path):
     made = staged(model, phantom, tmp_path, [oriented_cts.multi_frame(oriented_cts.slices_of(phantom))])
     report = dcmread(made.files["report"])
-    groups = hd.sr.srread(made.files["report"]).content.get_image_measurement_groups()[1:]
+    groups = groups_of(hd.sr.srread(made.files["report"]))[1:]
     frames = [one.source_images[0].referenced_frame_numbers[0] for one in groups]
     assert len(set(frames)) == len(made.result.slices.offsets)
     key = dcmread(made.files["key objects"])
@@ -255,39 +272,84 @@ def changed(case, tmp_path, change, name="changed.dcm"):
     return tmp_path / name
 
 
-def first(ds, value):
-    return next(item for item in items_of(ds) if item.ConceptNameCodeSequence[0].CodeValue == value)
+def named(item, value):
+    return [one for one in item.ContentSequence if one.ConceptNameCodeSequence[0].CodeValue == value]
+
+
+def groups_in(ds):
+    """Return the groups of a report's case and slices."""
+    (evaluations,) = named(ds, codes.QUALITATIVE_EVALUATIONS[0])
+    return named(evaluations, codes.MEASUREMENT_GROUP[0])
 
 
 def test_changed_reports_are_refused(case, tmp_path):
+    def measured(group, value):
+        return named(group, value)[0].MeasuredValueSequence[0]
+
     def probability(ds):
-        measured = first(ds, "PROBABILITY_T3").MeasuredValueSequence[0]
-        measured.NumericValue, measured.FloatingPointValue = "0.5", 0.5
+        one = measured(groups_in(ds)[0], "PROBABILITY_T3")
+        one.NumericValue, one.FloatingPointValue = "0.5", 0.5
 
     def slice_probabilities(ds):
-        for group in list(ds.ContentSequence)[-1].ContentSequence[1:2]:
-            for item in group.ContentSequence:
-                if item.ConceptNameCodeSequence[0].CodeValue in ("PROBABILITY_T1", "PROBABILITY_T2"):
-                    measured = item.MeasuredValueSequence[0]
-                    measured.FloatingPointValue = measured.FloatingPointValue + (
-                        0.01 if item.ConceptNameCodeSequence[0].CodeValue == "PROBABILITY_T1" else -0.01
-                    )
+        for value, change in (("PROBABILITY_T1", 0.01), ("PROBABILITY_T2", -0.01)):
+            one = measured(groups_in(ds)[1], value)
+            one.FloatingPointValue = one.FloatingPointValue + change
+            one.NumericValue = str(one.FloatingPointValue)[:16]
 
     def stage(ds):
-        first(ds, codes.QUESTION[0]).ConceptCodeSequence[0].CodeValue = codes.STAGES[TStage.T1][0]
+        named(groups_in(ds)[0], codes.QUESTION[0])[0].ConceptCodeSequence[0].CodeValue = codes.STAGES[TStage.T1][0]
+
+    def stage_of_the_document(ds):
+        (evaluations,) = named(ds, codes.QUALITATIVE_EVALUATIONS[0])
+        named(evaluations, codes.QUESTION[0])[0].ConceptCodeSequence[0].CodeValue = codes.STAGES[TStage.T1][0]
+
+    def no_research_use(ds):
+        (evaluations,) = named(ds, codes.QUALITATIVE_EVALUATIONS[0])
+        evaluations.ContentSequence = [
+            one
+            for one in evaluations.ContentSequence
+            if one.ConceptNameCodeSequence[0].CodeValue != codes.INTENDED_USE[0]
+        ]
+
+    def no_warning_of_the_model(ds):
+        (evaluations,) = named(ds, codes.QUALITATIVE_EVALUATIONS[0])
+        named(evaluations, codes.MODEL_WARNING[0])[0].TextValue = "none"
 
     def warning(ds):
-        group = list(ds.ContentSequence)[-1].ContentSequence[0]
+        group = groups_in(ds)[0]
         group.ContentSequence = [
-            i for i in group.ContentSequence if i.ConceptNameCodeSequence[0].CodeValue != "WARNING"
+            one for one in group.ContentSequence if one.ConceptNameCodeSequence[0].CodeValue != "WARNING"
         ]
 
     def no_slices(ds):
-        list(ds.ContentSequence)[-1].ContentSequence = list(ds.ContentSequence)[-1].ContentSequence[:1]
+        (evaluations,) = named(ds, codes.QUALITATIVE_EVALUATIONS[0])
+        kept = groups_in(ds)[0]
+        evaluations.ContentSequence = [
+            one for one in evaluations.ContentSequence if one.ValueType != "CONTAINER" or one is kept
+        ]
 
-    for change in (slice_probabilities, stage, warning, no_slices, probability):
+    for change in (
+        slice_probabilities, stage, stage_of_the_document, no_research_use, no_warning_of_the_model, warning, no_slices,
+        probability,
+    ):  # fmt: skip
         with pytest.raises(InputError, match=r"changed\.dcm"):
             read_reports([changed(case, tmp_path, change)])
+
+
+def test_reports_with_all_groups_below_the_measurements_are_read(case, tmp_path):
+    """As the objects of layout 1 had them, which archives may hold."""
+
+    def earlier(ds):
+        (measurements,) = named(ds, codes.IMAGING_MEASUREMENTS[0])
+        measurements.ContentSequence = [*groups_in(ds), *measurements.ContentSequence]
+        ds.ContentSequence = [
+            one
+            for one in ds.ContentSequence
+            if one.ConceptNameCodeSequence[0].CodeValue != codes.QUALITATIVE_EVALUATIONS[0]
+        ]
+
+    (report,) = read_reports([changed(case, tmp_path, earlier)]).reports
+    assert report == content_of(case.result, 0.5)
 
 
 def test_a_truncated_report_is_refused(case, tmp_path):

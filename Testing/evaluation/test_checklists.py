@@ -16,15 +16,17 @@ from GTRStagingLib.evaluation.checklists import (
     FACTS,
     HEAD,
     IN_PART,
+    OF_READER_STUDIES,
     TO_FILL_IN,
     Counts,
     checklist,
+    checklists_for,
     counts,
     fill,
     rows,
 )
 
-CLAIM, TRIPOD, PROBAST, METRICS = CHECKLISTS
+CLAIM, TRIPOD, PROBAST, METRICS, DECIDE = CHECKLISTS
 EVERYTHING = {key: f"What is known of {key}." for key in FACTS}
 
 
@@ -41,7 +43,7 @@ def by_number(name, facts, where=None):
 
 
 # What was published: the table of Tejani et al. 2024, Table 2 of Collins et al. 2024, the signalling questions of Moons
-# et al. 2025 by domain, and Table 1 of Kocak et al. 2024.
+# et al. 2025 by domain, Table 1 of Kocak et al. 2024, and Table 2 of Vasey et al. 2022.
 
 CLAIM_SECTIONS = [
     ("Title or abstract", "Title or abstract", 1, 1),
@@ -83,11 +85,29 @@ METRICS_CATEGORIES = {
     "Testing": 2,
     "Open science": 3,
 }
+DECIDE_SECTIONS = {
+    "Title and abstract": "1 I",
+    "Introduction": "2a 2b II",
+    "Methods": "III 3a 3b 3c 4a 4b 4c 5a 5b IV 6a 6b 7 V 8 VI",
+    "Results": "9a 9b 10a 10b VII VIII 11 12 13a 13b 14a 14b",
+    "Discussion": "15 16 IX",
+    "Statements": "17 X",
+}
+DECIDE_TOPICS = {
+    "1": "Title", "2": "Intended use", "3": "Participants", "4": "AI system", "5": "Implementation",
+    "6": "Safety and errors", "7": "Human factors", "8": "Ethics", "9": "Participants", "10": "Implementation",
+    "11": "Modifications", "12": "Human-computer agreement", "13": "Safety and errors", "14": "Human factors",
+    "15": "Support for intended use", "16": "Safety and errors", "17": "Data availability", "I": "Abstract",
+    "II": "Objectives", "III": "Research governance", "IV": "Outcomes", "V": "Analysis", "VI": "Patient involvement",
+    "VII": "Main results", "VIII": "Subgroups analysis", "IX": "Strengths and limitations",
+    "X": "Conflicts of interest",
+}  # fmt: skip
 DOIS = {
     CLAIM: "10.1148/ryai.240300",
     TRIPOD: "10.1136/bmj-2023-078378",
     PROBAST: "10.1136/bmj-2024-082505",
     METRICS: "10.1186/s13244-023-01572-w",
+    DECIDE: "10.1038/s41591-022-01772-9",
 }
 DEVELOPMENT_ALONE = {"9a", "12a", "12b", "12c", "15", "22", "27a", "27b"}
 EVALUATION_ALONE = {"12f", "12g", "20c", "24"}
@@ -129,6 +149,29 @@ def test_metrics_has_its_30_items_in_nine_categories():
     assert {item.applies for item in items} == {None}
 
 
+def test_decide_has_its_28_subitems_of_17_items_and_10_generic_ones_in_the_order_of_the_publication():
+    items = checklist(DECIDE).items
+    expected = [(number, section) for section, row in DECIDE_SECTIONS.items() for number in row.split()]
+    assert [(item.number, item.section) for item in items] == expected
+    own = [item for item in items if item.number[0].isdigit()]
+    assert len(own) == 28
+    assert list(dict.fromkeys(int(item.number.rstrip("abc")) for item in own)) == list(range(1, 18))
+    assert {item.number.rstrip("abc"): item.topic for item in items} == DECIDE_TOPICS
+    assert len(items) - len(own) == 10
+
+
+def test_decide_says_that_it_is_for_live_use_and_a_reader_study_is_not():
+    scope = checklist(DECIDE).scope
+    assert "early live clinical evaluation" in scope
+    assert "is not live use, and covers only part" in scope
+    assert {checklist(name).scope for name in CHECKLISTS if name != DECIDE} == {""}
+
+
+def test_decide_is_for_evaluations_with_a_reader_study_alone():
+    assert checklists_for(reader_study=True) == CHECKLISTS
+    assert set(CHECKLISTS) - set(checklists_for(reader_study=False)) == {DECIDE} == set(OF_READER_STUDIES)
+
+
 def test_tripod_distinguishes_development_and_evaluation():
     items = checklist(TRIPOD).items
     assert {item.number for item in items if item.applies == "D"} == DEVELOPMENT_ALONE
@@ -147,7 +190,7 @@ def test_the_parts_of_an_item_share_its_topic_but_in_open_science():
 @pytest.mark.parametrize("name", CHECKLISTS)
 def test_the_data_are_whole(name):
     data = raw(name)
-    assert set(data) == {"title", "citation", "doi", "licence", "items"}
+    assert set(data) == {"title", "citation", "doi", "licence", "items"} | ({"scope"} if name == DECIDE else set())
     fields = {"number", "section", "topic", "text", "answer"} | ({"applies"} if name in (TRIPOD, PROBAST) else set())
     for item in data["items"]:
         assert set(item) == fields | ({"in_part"} if item["answer"] else set()), item["number"]
@@ -184,6 +227,7 @@ AUTHORS_ALONE = {
     TRIPOD: "1 2 3a 3c 4 5a 5b 6b 6c 8b 8c 9a 9c 10 14 16 17 18a 18b 18c 18d 18e 19 25 26 27a 27c",
     PROBAST: "D1.1 D1.2 D1.3 D2.3 D3.1 D3.2 D3.3 D3.4 D4.3 E1.2 E2.3 E3.2 E3.3 E3.4",
     METRICS: "7 8 9 10 14 23 28",
+    DECIDE: "1 I II III 6b 7 8 VI 9b VIII 13b 14a 14b 15 16 IX X",
 }
 
 
@@ -243,7 +287,7 @@ def test_a_blank_fact_is_refused(blank):
 
 @pytest.mark.parametrize("name", ["CLAIM", "../result.schema", ""])
 def test_an_unknown_checklist_is_refused(name):
-    with pytest.raises(InputError, match="claim-2024, tripod-ai, probast-ai, metrics-2024"):
+    with pytest.raises(InputError, match="claim-2024, tripod-ai, probast-ai, metrics-2024, decide-ai"):
         fill(name, {})
 
 

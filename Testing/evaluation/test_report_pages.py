@@ -394,6 +394,7 @@ def test_the_word_document_has_the_cells_of_the_tables_and_the_figures(written, 
         "Table 2",
         "Table 2",
         "Table 3",
+        "Supplem",
     ]
     (table,) = [one for one in document.tables if one.rows[0].cells[1].text == "accuracy (%)"]
     assert [[cell.text for cell in row.cells] for row in table.rows] == [

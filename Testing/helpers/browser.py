@@ -5,6 +5,7 @@ The browser is the system's Chromium or Chrome, controlled by Playwright; none i
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,11 @@ import pytest
 NAMES = ("chromium", "google-chrome", "chromium-browser", "google-chrome-stable")
 FLAGS = ("--headless=new", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
+GRAPHICS = (*(flag for flag in FLAGS if flag != "--disable-gpu"), "--use-angle=swiftshader",
+            "--enable-unsafe-swiftshader")  # fmt: skip
+"""Flags for pages that draw by WebGL, here without a GPU."""
+
+WAIT_S = 30
 DESKTOP, PHONE = (1200, 900), (375, 812)
 """Width and height of windows, in CSS pixels."""
 
@@ -47,6 +53,13 @@ class View:
     def evaluate(self, expression: str, argument: Any = None) -> Any:
         """Return the result of a JavaScript expression, or of a function of the argument, as plain data."""
         return self.page.evaluate(expression, argument)
+
+    def wait_until(self, expression: str, argument: Any = None) -> None:
+        """Wait until a JavaScript expression is true; pages with a strict policy forbid Playwright's own wait."""
+        end = time.monotonic() + WAIT_S
+        while not self.evaluate(expression, argument):
+            assert time.monotonic() < end, f"not so after {WAIT_S} s: {expression}"
+            time.sleep(0.03)
 
     def resize(self, size: tuple[int, int]) -> None:
         """Set the width and height of the window."""
@@ -96,6 +109,33 @@ class Browser:
         finally:
             context.close()
 
+    @contextmanager
+    def visit(self, address: str, *, size: tuple[int, int] = DESKTOP, **options: Any) -> Iterator[View]:
+        """Open a page of a server of this machine; requests to elsewhere are aborted, and are complaints.
+
+        `options` are those of a browser context, such as `has_touch` or `color_scheme`.
+        """
+        width, height = size
+        context = self._running.new_context(viewport={"width": width, "height": height}, **options)
+        try:
+            view = View(context.new_page())
+            view.page.set_default_timeout(30_000)
+            view.page.on("console", lambda message: view._record(message.type, message.text))
+            view.page.on("pageerror", lambda error: view.complaints.append(f"exception: {error}"))
+
+            def guard(route: Any) -> None:
+                if route.request.url.startswith(address):
+                    route.continue_()
+                else:
+                    view.complaints.append(f"request: {route.request.url}")
+                    route.abort()
+
+            context.route(lambda url: not url.startswith(("data:", "blob:")), guard)
+            view.page.goto(address, wait_until="load")
+            yield view
+        finally:
+            context.close()
+
 
 def _check_request(url: str, address: str, view: View) -> None:
     if not url.startswith("data:") and url.partition("#")[0] != address:
@@ -103,7 +143,7 @@ def _check_request(url: str, address: str, view: View) -> None:
 
 
 @contextmanager
-def running() -> Iterator[Browser]:
+def running(flags: tuple[str, ...] = FLAGS) -> Iterator[Browser]:
     """Start the browser; without one the test is skipped, and fails under CI.
 
     Run it for one test module at a time: while it runs, asyncio has a loop in this thread.
@@ -117,7 +157,7 @@ def running() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS), chromium_sandbox=False)
+        started = playwright.chromium.launch(executable_path=path, args=list(flags), chromium_sandbox=False)
         try:
             yield Browser(started)
         finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 VARIABLE = "GTR_LOADED_MODULES"
-PACKAGES = ("GTRStaging", "GTRStagingSlicer", "GTRStagingLib")
+PACKAGES = ("GTRReading", "GTRReadingSlicer", "GTRStaging", "GTRStagingSlicer", "GTRStagingLib")
 
 _files: dict[str, set[str]] = {}
 

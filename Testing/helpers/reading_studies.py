@@ -49,6 +49,13 @@ def _phantom(stage):
     return make_phantom(stage, seed=int(stage), size=64)
 
 
+def _map_of_three_slices(phantom):
+    """Return a map on the slices that would vote, as a batch writes it: the CT's soft tissue there."""
+    areas = sitk.GetArrayViewFromImage(phantom.tumour).sum(axis=(1, 2))
+    middle = int(areas.argmax())
+    return sitk.Cast(phantom.ct[:, :, middle - 1 : middle + 2] > 0, sitk.sitkFloat32)
+
+
 def write_cohort_folder(folder, cases=8, *, token=""):
     """Write a cohort with CTs, tumours and the tables of a batch with a map for each case; return its table.
 
@@ -68,7 +75,7 @@ def write_cohort_folder(folder, cases=8, *, token=""):
         given = stage if n % 3 else TStage((n + 1) % 4)
         drawn = folder / "batch" / "cases" / case_id / "attention.nrrd"
         drawn.parent.mkdir(parents=True)
-        attention = sitk.Cast(phantom.ct > 0, sitk.sitkFloat32)
+        attention = _map_of_three_slices(phantom)
         attention.SetMetaData("model", f"model {token}")
         sitk.WriteImage(attention, str(drawn), useCompression=True)
         shares = [0.7 if one == given else 0.1 for one in TStage]
@@ -93,7 +100,7 @@ def make_study(folder, *, cases=8, readers=("r1", "r2"), design=None, token="", 
     read = read_cohort(table)
     own = {name: options.pop(name) for name in ("images", "keep_advice") if name in options}
     design = design or Design(seed=7)
-    rules = Rules(**{"washout_days": design.washout_days, "shows": SHOWS, **options})
+    rules = Rules(**{"shows": SHOWS, **options})
     advice = read_advice(table.parent / "batch", [one.case_id for one in read], rules.shows)
     rows = [ReaderRow(name, {}) for name in readers]
     write_study(read, rows, advice, folder / "study", StudyOptions(design=design, rules=rules, **own))

@@ -289,7 +289,7 @@ def test_tables_that_do_not_fit_are_refused_or_stated(study, full_study, tmp_pat
 
 
 def test_the_same_seed_and_the_same_answers_give_the_same_study_and_the_same_tables(tmp_path):
-    designed = Design(kind="split-plot", repeats=1, seed=3, washout_days=0)
+    designed = Design(kind="split-plot", repeats=1, seed=3)
     tables, plans = [], []
     for name in ("one", "other"):
         study = make_study(tmp_path / name, cases=16, design=designed, washout_days=0, readers=("r1", "r2"))

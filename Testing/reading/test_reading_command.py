@@ -4,6 +4,7 @@ import csv
 import json
 
 import pytest
+import SimpleITK as sitk
 from helpers.reading_studies import Watch, read_all, write_cohort_folder
 
 from GTRStagingLib.cli import reading as command
@@ -139,6 +140,20 @@ def test_what_is_missing_for_a_study_is_refused_before_anything_is_written(cohor
                  "--out", str(tmp_path / "other")]) == 1  # fmt: skip
     assert "lone has no predictions.csv" in capsys.readouterr().err
     assert not [one for one in tmp_path.iterdir() if one.name.startswith(".")]
+
+
+def test_a_map_on_other_voxels_than_the_ct_is_refused(cohort, tmp_path, capsys):
+    """A map is a block of the CT's slices; one that is moved, or reaches beyond it, is of another CT."""
+    table = write_cohort_folder(tmp_path / "data", 8)
+    drawn = next((tmp_path / "data" / "batch" / "cases").glob("*/attention.nrrd"))
+    image = sitk.ReadImage(str(drawn))
+    (tmp_path / "readers.csv").write_text("reader\nr1\n")
+    for moved_mm in ((0.7, 0, 0), (0, 0, 500)):
+        image.SetOrigin([at + by for at, by in zip(image.GetOrigin(), moved_mm, strict=True)])
+        sitk.WriteImage(image, str(drawn))
+        assert design((tmp_path, table), tmp_path / "study") == 1
+        assert "attention map of a case is on other voxels than its CT" in capsys.readouterr().err
+        assert not (tmp_path / "study").exists()
 
 
 def test_the_choices_of_the_command_are_those_of_the_library():

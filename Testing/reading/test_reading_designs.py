@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.reading.designs import ALPHABET, KINDS, Design, case_codes, schedule
+from GTRStagingLib.reading.plan import Rules
 from GTRStagingLib.stages import TStage
 
 
@@ -131,7 +132,7 @@ def test_wrong_values_and_cases_without_a_stage_are_refused():
     with pytest.raises(InputError, match="`kind` is 'latin'; expected crossed, halves, split-plot"):
         Design(kind="latin")
     with pytest.raises(InputError, match="`washout_days` is -1"):
-        Design(washout_days=-1)
+        Rules(washout_days=-1)
     case = Case(case_id="a", patient_id="1", image=Path("ct"))
     with pytest.raises(InputError, match=r"1 case has no stage \(a\)"):
         schedule([case], ["r"], Design())

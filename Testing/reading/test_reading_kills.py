@@ -8,7 +8,6 @@ import time
 import pytest
 from helpers.reading_studies import make_study
 
-from GTRStagingLib.reading.designs import Design
 from GTRStagingLib.reading.log import read_log
 from GTRStagingLib.reading.plan import read_plan
 
@@ -33,9 +32,7 @@ with open_session(Path(sys.argv[1]), "r1") as session:
 )
 def test_a_kill_at_any_moment_loses_at_most_the_case_on_the_screen(tmp_path, cases, most):
     """Answers that the program had confirmed are in the log once, no case is answered twice, and the chain holds."""
-    study = make_study(
-        tmp_path, cases=cases, readers=("r1",), shows=("stage",), design=Design(washout_days=0), washout_days=0
-    )
+    study = make_study(tmp_path, cases=cases, readers=("r1",), shows=("stage",), washout_days=0)
     folder = study / "readers" / "r1"
     plan = [(one.code, one.phase) for one in read_plan(folder).items]
     rng, confirmed, killed, lines = random.Random(5), [], 0, []

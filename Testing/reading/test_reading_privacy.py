@@ -50,7 +50,7 @@ def tokens_study(tmp_path_factory):
         return row | ({"image": f"{TOKEN}-dicom{n}/ct"} if n < 2 else {})
 
     altered(table, change)
-    study = make_study(folder, cohort=table, token=TOKEN, design=Design(repeats=1, seed=2, washout_days=0))
+    study = make_study(folder, cohort=table, token=TOKEN, design=Design(repeats=1, seed=2), washout_days=0)
     for reader in ("r1", "r2"):
         read_all(study, reader, Watch())
     return study

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from datetime import timedelta
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 from helpers.limits import files_up_to
 from helpers.reading_studies import START, Watch, copied_study, make_study, read_all, write_cohort_folder
 
@@ -15,7 +17,6 @@ from GTRStagingLib.imaging.geometry import same_grid
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.imaging.volumes import read_volume
 from GTRStagingLib.reading.answers import Answer, Mark, Seen
-from GTRStagingLib.reading.designs import Design
 from GTRStagingLib.reading.log import read_log
 from GTRStagingLib.reading.plan import reader_folders
 from GTRStagingLib.reading.session import open_session
@@ -92,11 +93,16 @@ def test_the_image_and_the_map_of_an_item_are_those_of_the_case(study, watch):
         assert scan.image.GetSize()[2] == item.slices == 24
         assert 0 <= item.key_slice < item.slices
         assert scan.axial_index(item.key_slice) == item.key_slice  # in axial order already
-        assert same_grid(read_volume(item.advice.map)[0], scan.grid)
+        drawn, _ = read_volume(item.advice.map)
+        assert same_grid(drawn, scan.grid)
+        expected = sitk.GetArrayFromImage(scan.image) > 0
+        voting = [item.key_slice - 1, item.key_slice, item.key_slice + 1]
+        expected[[one for one in range(item.slices) if one not in voting]] = False
+        assert np.array_equal(sitk.GetArrayFromImage(drawn), expected)
 
 
 def test_only_the_parts_that_the_design_shows_are_shown(tmp_path, watch):
-    study = make_study(tmp_path, shows=("set",), marks_key_slice=False, washout_days=0, design=Design(washout_days=0))
+    study = make_study(tmp_path, shows=("set",), marks_key_slice=False, washout_days=0)
     items = read_all(study, "r1", watch)
     assert all(one.key_slice is None for one in items)
     aided = [one.advice for one in items if one.phase == "aided"]
@@ -333,7 +339,7 @@ def test_advice_that_was_changed_is_not_shown(study, watch):
 
 
 def test_advice_that_is_handed_out_later_is_waited_for(tmp_path, watch):
-    study = make_study(tmp_path, keep_advice=True, design=Design(washout_days=1), washout_days=1)
+    study = make_study(tmp_path, keep_advice=True, washout_days=1)
     assert not list((study / "readers").rglob("advice"))
     assert len(read_all(study, "r1", watch)) == 8
     watch.pass_by(days=1)

@@ -1,8 +1,11 @@
 """The slice cache, and the samples and order of training."""
 
+import multiprocessing
 import os
+import time
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,7 +130,7 @@ def test_every_case_that_fails_is_named_and_the_others_are_kept(tmp_path):
     assert len(list((tmp_path / "cache" / "slices").iterdir())) == 1
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="the list of processes is Linux's")
 def test_a_case_that_ends_its_process_is_named_and_the_others_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(slice_cache, "_read", harmful_reads.prepare)
     cohort = a_cohort(tmp_path / "c", 4)
@@ -188,6 +191,41 @@ def test_an_epoch_can_be_repeated_and_differs_from_others(cases):
         each.sampler.set_epoch(5)
     for a, b in zip(one, other, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def a_run_that_waits(samples, told):
+    loader = training_loader(samples, batch_size=6, seed=3, workers=2)
+    batches = iter(loader)
+    next(batches)
+    told.put([worker.pid for worker in loader._iterator._workers])
+    time.sleep(600)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="the list of processes is Linux's")
+@pytest.mark.parametrize("way", ["fork", "forkserver", "spawn"])
+def test_workers_end_with_a_run_that_is_killed(cases, way):
+    """However processes start: the default of Linux differs between versions of Python."""
+    context = multiprocessing.get_context(way)
+    told = context.Queue()
+    run = context.Process(target=a_run_that_waits, args=(SliceSet(cases, SMALL), told))
+    run.start()
+    workers = told.get(timeout=120)
+    assert len(workers) == 2
+    assert all(is_running(worker) for worker in workers)
+    run.kill()
+    run.join()
+    end = time.monotonic() + 60
+    while any(is_running(worker) for worker in workers):
+        assert time.monotonic() < end, "workers outlive their run"
+        time.sleep(0.05)
+
+
+def is_running(process):
+    """Return whether a process is there, and no zombie that nobody has waited for."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_every_slice_once_and_no_small_last_batch(cases):

@@ -57,6 +57,8 @@ PICTURES = {
     "monitor.png": Picture(
         "monitor", "The page of a watch over time: an alarm after a change of scanner, what changed"
     ),
+    "reading.png": Picture("reading", "The browser page of a reader in the aided phase: map, advice and answer"),
+    "reader-study.png": Picture("reading", "The report's section on a reader study of simulated readers"),
     "nomogram.png": Picture("nomogram", "The nomogram published-2025"),
     "panel.png": Picture("panel", "The panel of the 3D Slicer module after a run"),
     "panel-dark.png": Picture("panel", "The same panel in dark colours"),
@@ -96,13 +98,13 @@ def gtrstaging(*arguments: object) -> None:
     )
 
 
-def save(picture: Image.Image, path: Path) -> None:
-    """Write a picture as a small PNG."""
+def save(picture: Image.Image, path: Path, colours: int = 256) -> None:
+    """Write a picture as a small PNG; pages and panels need fewer colours than overlays."""
     picture = picture.convert("RGB")
     if picture.width > WIDEST:
         size = (WIDEST, round(picture.height * WIDEST / picture.width))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
-    picture.quantize(256, kmeans=3, dither=Image.Dither.NONE).save(path, optimize=True)
+    picture.quantize(colours, kmeans=3, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 # -- pages in the browser ----------------------------------------------------------------------------------------------
@@ -236,6 +238,51 @@ def draw_nomogram(work: Path, out: Path) -> None:
         save(picture, out / "nomogram.png")
 
 
+def draw_reading(work: Path, out: Path) -> None:
+    """Design and read the study of the tutorial, and photograph the page of a reader and the section of the report."""
+    from datetime import UTC, datetime, timedelta
+
+    from helpers import browser
+    from helpers.reading_pages import served, wait_for_case
+    from helpers.reading_studies import SimulatedReader, Watch, read_all
+
+    study, table, watch = work / "study", work / "collected" / "table.csv", Watch()
+    watch.time = datetime.now(UTC) - timedelta(days=1)
+    gtrstaging("phantom", "--cases", 20, "--scanner", SCANNER, "--seed", 7000, "--format", "nifti", "--size", 128,
+               "--out", work / "phantoms")  # fmt: skip
+    gtrstaging("batch", work / "phantoms" / "cohort.csv", "--out", work / "results", "--workers", 1)
+    (work / "readers.csv").write_text("reader\nr1\nr2\nr3\n", encoding="utf-8")
+    cohort = work / "phantoms" / "cohort.csv"
+    gtrstaging("reading", "design", cohort, "--readers", work / "readers.csv", "--predictions", work / "results",
+               "--out", study, "--washout-days", 0, "--repeats", 2, "--training", 2, "--seed", 1,
+               "--studies", 20)  # fmt: skip
+    for name, (skill, trust) in {"r1": (0.5, 0.8), "r2": (0.65, 0.4), "r3": (0.8, 0.1)}.items():
+        reader = SimulatedReader(study, name, skill, trust)
+        if name == "r1":
+            read_all(study, name, watch, think=reader, stop=22 + 5)
+            with (
+                served(study, name, watch) as (_, address),
+                browser.running(browser.GRAPHICS) as started,
+                started.visit(address, size=(1000, 730)) as view,
+            ):
+                wait_for_case(view)
+                view.page.wait_for_timeout(500)  # until the map is drawn
+                view.page.screenshot(path=work / "page.png")
+        read_all(study, name, watch, think=reader)
+    gtrstaging("reading", "collect", study, "--truth", study / "organiser" / "truth.csv", "--predictions",
+               work / "results" / "predictions.csv", "--out", table)  # fmt: skip
+    gtrstaging("evaluate", table, "--out", work / "evaluation")
+    with Image.open(work / "page.png") as picture:
+        save(framed(picture.convert("RGB")), out / "reading.png", colours=128)
+    with window(work / "evaluation" / "report.html") as page:
+        section = "section[aria-labelledby=reader-study]"
+        parts = [
+            clip(page, work, "#reader-study", f"{section} table >> nth=0"),
+            clip(page, work, f"{section} table >> nth=1", f"{section} table >> nth=1"),
+        ]
+    save(framed(joined(parts)), out / "reader-study.png", colours=128)
+
+
 def panel_in_words() -> dict[str, list[str]]:
     """Return the panel's sections, each with the texts of its widgets, as its .ui has them."""
     tree = ElementTree.parse(ROOT / "GTRStaging" / "Resources" / "UI" / "GTRStaging.ui")
@@ -314,6 +361,7 @@ KINDS: dict[str, Callable[[Path, Path], None]] = {
     "believe": draw_believe,
     "evaluation": draw_evaluation,
     "monitor": draw_monitor,
+    "reading": draw_reading,
 }
 """From the cheapest to the dearest."""
 

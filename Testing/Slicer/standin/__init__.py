@@ -29,6 +29,7 @@ from unittest import mock
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+import GTRReadingSlicer
 import GTRStagingSlicer
 import slicer
 import slicer.util
@@ -36,9 +37,9 @@ from PySide6 import QtCore, QtWidgets
 
 from standin import application, parameters, proxy, ui_files, widgets
 
-MODULE = "GTRStaging"
-MODULE_FOLDER = str(Path(GTRStagingSlicer.__file__).resolve().parents[1])
-"""Where the module lies: beside the package that Python finds, in the source tree or in one that was installed."""
+MODULE, READING = "GTRStaging", "GTRReading"
+MODULE_FOLDERS = [str(Path(one.__file__).resolve().parents[1]) for one in (GTRStagingSlicer, GTRReadingSlicer)]
+"""Where the modules lie: beside the packages that Python finds, in the source tree or in one that was installed."""
 
 
 class Standin:
@@ -52,16 +53,16 @@ class Standin:
         self._put_in = contextlib.ExitStack()
         self._modules: list[str] = []
 
-    def open_module(self):
-        """Load the real module, its panel set up, entered and shown, as when a person chooses it in Slicer."""
-        module = importlib.import_module(MODULE)
+    def open_module(self, name=MODULE):
+        """Load a real module, its panel set up, entered and shown, as when a person chooses it in Slicer."""
+        module = importlib.import_module(name)
         parent = application._ModuleParent()
-        self.module = getattr(module, MODULE)(parent)
+        self.module = getattr(module, name)(parent)
         frame = widgets.qSlicerScriptedLoadableModuleWidget()
         QtWidgets.QVBoxLayout(frame)
-        widget = getattr(module, f"{MODULE}Widget")(proxy.wrap(frame))
+        widget = getattr(module, f"{name}Widget")(proxy.wrap(frame))
         frame._python, parent._widget = widget, proxy.wrap(frame)
-        setattr(slicer.modules, MODULE.lower(), parent)
+        setattr(slicer.modules, name.lower(), parent)
         widget.setup()
         frame._entered = True
         widget.enter()
@@ -111,7 +112,7 @@ class Standin:
         self._put_module("SampleData", SampleDataLogic=self._samples)
         for one in widgets.QMRML:
             self._put(slicer, one.__name__, proxy.class_of(one))
-        self._put(sys, "path", [*sys.path, MODULE_FOLDER])
+        self._put(sys, "path", [*sys.path, *MODULE_FOLDERS])
         self._put(slicer, "mrmlScene", self.bare.scene)
         self._put(slicer, "modules", types.SimpleNamespace())
         self._put(slicer, "app", application.app(self.bare, record))
@@ -132,17 +133,19 @@ class Standin:
 
     def uninstall(self):
         """Take everything out again; a handler's error or a warning of Qt that nobody looked at comes up here."""
-        there = getattr(slicer.modules, MODULE.lower(), None)
-        if there is not None and there.widgetRepresentation() is not None:
-            there.widgetRepresentation().self().cleanup()
+        for name in (MODULE, READING):
+            there = getattr(slicer.modules, name.lower(), None)
+            if there is not None and there.widgetRepresentation() is not None:
+                there.widgetRepresentation().self().cleanup()
         errors = list(proxy.errors)
         proxy.forget()
         QtWidgets.QApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
         QtCore.qInstallMessageHandler(None)
         self._put_in.close()
-        packages = ("GTRStagingSlicer.logic", "GTRStagingSlicer.selftest", "GTRStagingSlicer.words")
-        users = {n for n, m in list(sys.modules.items()) if n.startswith(MODULE) and "qt" in vars(m)}
-        application.fresh({MODULE, *self._modules, *packages} | users)
+        packages = ("GTRStagingSlicer.logic", "GTRStagingSlicer.selftest", "GTRStagingSlicer.words",
+                    "GTRReadingSlicer.selftest")  # fmt: skip
+        users = {n for n, m in list(sys.modules.items()) if n.startswith((MODULE, READING)) and "qt" in vars(m)}
+        application.fresh({MODULE, READING, *self._modules, *packages} | users)
         if errors:
             raise AssertionError("what PythonQt and Qt would only print:\n" + "\n".join(errors))
 
@@ -156,8 +159,8 @@ def install(bare, version="5.12") -> Standin:
 
 
 def _select(name):
-    """Choose a module: there is this one, and it stays chosen once it is open."""
-    if not (name == MODULE and hasattr(slicer.modules, MODULE.lower())):
+    """Choose a module: there are these two, and each stays chosen once it is open."""
+    if not (name in (MODULE, READING) and hasattr(slicer.modules, name.lower())):
         raise RuntimeError(f"the stand-in has no module {name!r} that is open")
 
 

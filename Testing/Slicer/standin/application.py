@@ -194,6 +194,7 @@ def of_util(record: Record) -> dict:
         "errorDisplay": display("error", lambda: None),
         "infoDisplay": display("info", lambda: None),
         "confirmOkCancelDisplay": display("confirm", lambda: record.confirm),
+        "mainWindow": lambda: None,
         "pip_install": pip_install,
         "pip_uninstall": record.uninstalled.append,
         "restart": lambda: record.restarts.append(True),
