@@ -191,9 +191,11 @@ class GTRReadingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._busy = True
         with reporting.errors_shown():
             try:
+                self._say("")
                 with reporting.waiting():
                     work()
-                self._say(done)
+                if done:  # what happened meanwhile, such as the end of the session, may have been said
+                    self._say(done)
             except StagingError as error:
                 logging.info("GTR Reading: %s", traceback.format_exc())
                 self._say(plain(error), refused=True)
@@ -234,7 +236,9 @@ class GTRReadingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """End the session, after asking if the case on the screen is not saved."""
         session = self.sitting.session
         question = _("End the session? The answer to the case on the screen is not saved; the case is shown again.")
-        unsaved = session is not None and session.item is not None and not self.sitting.saved
+        unsaved = session is not None and (
+            (session.item is not None and not self.sitting.saved) or self.sitting.has_unsaved_form
+        )
         if not unsaved or slicer.util.confirmOkCancelDisplay(question, windowTitle=_("End the session")):
             self._end()
             self._say(_("The session has ended. Saved answers are on the disk."))

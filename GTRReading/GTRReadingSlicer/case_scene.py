@@ -73,6 +73,7 @@ class CaseScene:
         self._ct: Node | None = None
         self._map: Node | None = None
         self._mark: Node | None = None
+        self._former: tuple[float, float, float] | None = None  # mark that the one being placed takes the place of
         self._slice: int | None = None
         self.seen: set[int] = set()
 
@@ -112,7 +113,7 @@ class CaseScene:
         for node in reversed(self._added):
             self._remove(node)
         self._added, self._observed = [], []
-        self._ct = self._map = self._mark = self._slice = None
+        self._ct = self._map = self._mark = self._slice = self._former = None
 
     def forget(self) -> None:
         """Forget which slices were seen, for another case."""
@@ -183,6 +184,10 @@ class CaseScene:
         node = self._mark
         if node is None:
             return None
+        return self._point_of(node) or self._former
+
+    def _point_of(self, node: Node) -> tuple[float, float, float] | None:
+        """Return the defined point of a mark, as `mark`."""
         for i in range(node.GetNumberOfControlPoints()):
             if node.GetNthControlPointPositionStatus(i) == node.PositionDefined:  # not what follows the pointer
                 at = [0.0, 0.0, 0.0]
@@ -202,13 +207,14 @@ class CaseScene:
         )
 
     def start_placing(self) -> None:
-        """Let the next click in a view set the mark, in place of the former one."""
+        """Let the next click in a view set the mark, in place of the former one, which stays until then."""
         selection = self._scene.GetFirstNodeByClass("vtkMRMLSelectionNode")
         interaction = self._scene.GetFirstNodeByClass("vtkMRMLInteractionNode")
         if self._ct is None or selection is None or interaction is None:
             return
+        former = self.mark
         self.remove_mark()
-        node = self._add_mark()
+        node, self._former = self._add_mark(), former
         selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
         selection.SetActivePlaceNodeID(node.GetID())
         interaction.SetPlaceModePersistence(0)
@@ -219,9 +225,13 @@ class CaseScene:
         if self.placing:
             interaction = self._scene.GetFirstNodeByClass("vtkMRMLInteractionNode")
             interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+            if self._mark is not None and self._former is not None and self._point_of(self._mark) is None:
+                self._mark.RemoveAllControlPoints()  # one that follows the pointer
+                self._mark.AddControlPoint(*self._ras(self._former))
 
     def remove_mark(self) -> None:
         """Remove the mark."""
+        self._former = None
         self.stop_placing()
         if self._mark is not None:
             self._added.remove(self._mark)

@@ -100,6 +100,9 @@ class Sitting:
         rules = session.rules
         begin = View(_first_slice(item), rules.window_level, rules.window_width)
         self.case.show(self._voxels, self._view or begin, key_slice=item.key_slice)
+        if self.session is not session or session.item is not item:
+            self.case.clear()  # while it was loaded, another module was opened, or the scene closed
+            return
         self.displayed = True
         if self._view is None:
             session.displayed()  # once for each case: it sets the seconds to 0
@@ -152,6 +155,11 @@ class Sitting:
     def saved(self) -> bool:
         """Whether the form and the mark are on the disk as they are."""
         return self._saved is not None and self._saved == (self.form, self.case.mark)
+
+    @property
+    def has_unsaved_form(self) -> bool:
+        """Whether something is chosen in the form, also in a pause, that is not on the disk."""
+        return self.form != Form() and (self._saved is None or self._saved[0] != self.form)
 
     def save(self) -> None:
         """Write the answer to the disk, unless it is there as it is.

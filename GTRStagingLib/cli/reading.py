@@ -209,8 +209,8 @@ def _serve(options: argparse.Namespace) -> None:
     folders = reader_folders(options.folder)
     if options.reader not in folders:
         raise InputError(
-            f"The folder has no reader {options.reader!r}; expected one of the study. Check `reader`, or ask the "
-            "organiser for your folder."
+            f"The folder has no reader {options.reader!r}; expected {' or '.join(folders)}. Check `reader`, or ask "
+            "the organiser for your folder."
         )
     with (
         open_session(folders[options.reader], options.reader) as session,

@@ -9,7 +9,7 @@ from GTRStagingLib.evaluation.report_tables import Line, PrintedTable, p_text
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.advice_taking import SHARES, Taking
 from GTRStagingLib.stats.estimates import Estimate
-from GTRStagingLib.stats.reader_study import PHASES, ReaderStudy
+from GTRStagingLib.stats.reader_study import PAIRED, PHASES, ReaderStudy
 from GTRStagingLib.support.counts import counted
 from GTRStagingLib.tables.column_words import label_of
 
@@ -64,10 +64,10 @@ def rows_of_files(found: AnswerAnalysis | None) -> dict[str, Rows]:
 def _measures(one: Taking) -> Iterator[tuple[str, int, Estimate]]:
     yield "wrong_taken", one.n_wrong, one.wrong_taken
     yield "wrong_agreed_alone", one.n_wrong_alone, one.wrong_agreed_alone
-    yield "wrong_excess", one.n_wrong, one.wrong_excess
+    yield "wrong_excess", one.n_wrong_alone if one.design == PAIRED else one.n_wrong, one.wrong_excess
     yield "right_ignored", one.n_right, one.right_ignored
     yield "right_differed_alone", one.n_right_alone, one.right_differed_alone
-    yield "right_excess", one.n_right, one.right_excess
+    yield "right_excess", one.n_right_alone if one.design == PAIRED else one.n_right, one.right_excess
     yield "switched_to_wrong", one.n_right_before, one.switched_to_wrong
     yield "switched_to_right", one.n_wrong_before, one.switched_to_right
 
@@ -145,7 +145,8 @@ def _printed(found: AnswerAnalysis) -> Iterator[PrintedTable]:
     yield PrintedTable(
         "Seconds for a case",
         "Seconds from display to answer, without pauses: median (quartiles). Cases that were displayed again after an "
-        "interruption count as missing. Ratio: geometric mean of aided / unaided, with 95 % interval by patients.",
+        "interruption, and answers that were changed after the next case, count as missing. Ratio: geometric mean of "
+        "aided / unaided, with 95 % interval by patients.",
         ("", *(f"{phase}{what}" for phase in PHASES for what in ("", ", n (missing)")), "ratio", "mean difference (s)"),
         tuple(_times(found)),
     )
@@ -189,8 +190,8 @@ def _advice(rows: tuple[Taking, ...]) -> Iterator[PrintedTable]:
         "Automation bias: wrong advice",
         "Taken: share of the wrong advice whose answer is that of the advice. Without it: the same share of the "
         "reader's answers without advice, since agreement by one's own judgement is no bias. Excess: taken minus "
-        "without it. Switched: share of the cases that were right without advice in which the answer became the wrong "
-        "advice. 95 % intervals by patients.",
+        "without it, on the cases with both answers where there are such cases. Switched: share of the cases that were "
+        "right without advice in which the answer became the wrong advice. 95 % intervals by patients.",
         ("", "wrong advice", "taken", "without it", "n", "excess", "right before", "switched"),
         tuple((shown_name(one.reader), f"{one.n_wrong:,}", one.wrong_taken.text(1, percent=True),
                one.wrong_agreed_alone.text(1, percent=True), f"{one.n_wrong_alone:,}",
@@ -200,8 +201,8 @@ def _advice(rows: tuple[Taking, ...]) -> Iterator[PrintedTable]:
     yield PrintedTable(
         "Help by right advice",
         "Ignored: share of the right advice whose answer is another stage. Without it: the same share of the reader's "
-        "answers without advice. Change: ignored minus without it. Corrected: share of the cases that were wrong "
-        "without advice in which the answer became right. 95 % intervals by patients.",
+        "answers without advice. Change: ignored minus without it, as above. Corrected: share of the cases that were "
+        "wrong without advice in which the answer became right. 95 % intervals by patients.",
         ("", "right advice", "ignored", "without it", "n", "change", "wrong before", "corrected"),
         tuple((shown_name(one.reader), f"{one.n_right:,}", one.right_ignored.text(1, percent=True),
                one.right_differed_alone.text(1, percent=True), f"{one.n_right_alone:,}",

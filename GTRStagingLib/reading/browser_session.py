@@ -46,14 +46,22 @@ class BrowserSession:
     def __init__(self, session: Session) -> None:
         self._session, self._lock = session, RLock()
         self._page = ""  # the page that was opened last
+        self._closed = False
         self._key = ""
         self._images: ViewerImages | None = None
         self._displayed, self._seen = False, frozenset[int]()
         self._given: dict[str, Any] | None = None  # the answer to the case on the screen, as the page gave it
 
     def open(self) -> dict[str, Any]:
-        """Let a new page act in place of the former one; return its name and the state."""
+        """Let a new page act in place of the former one; return its name and the state.
+
+        Raises
+        ------
+        InputError
+            After `close`.
+        """
         with self._lock:
+            self._require_open()
             self._page = secrets.token_urlsafe(9)
             return {"page": self._page, **self._state()}
 
@@ -73,9 +81,10 @@ class BrowserSession:
         StalePageError
             If another page was opened, or the page shows another case.
         InputError, OutputError
-            As the session does.
+            As the session does; InputError after `close`.
         """
         with self._lock:
+            self._require_open()
             self._require_page(str(data.get("page")))
             if action in ("answer", "displayed", "next", "pause", "seen"):
                 self._require_key(str(data.get("key")))
@@ -103,9 +112,15 @@ class BrowserSession:
             If no case is on the screen, or its images cannot be read.
         """
         with self._lock:
+            self._require_open()
             self._require_page(page)
             self._require_key(key)
             return self._shown_images()
+
+    def close(self) -> None:
+        """Wait for what a page is doing, and refuse what follows, so that the session can be closed."""
+        with self._lock:
+            self._closed = True
 
     # -- what a page gets ------------------------------------------------------------------------------------------
 
@@ -151,6 +166,10 @@ class BrowserSession:
 
     # -- what a page does ------------------------------------------------------------------------------------------
 
+    def _require_open(self) -> None:
+        if self._closed:
+            raise InputError("The session has ended; expected a running program. Start gtrstaging reading serve again.")
+
     def _require_page(self, page: str) -> None:
         if not self._page or page != self._page:
             raise StalePageError(
@@ -191,8 +210,10 @@ class BrowserSession:
         seen = self._see(_seen_of(fields.data.get("seen")))
         drawn = None if not isinstance(given, dict) else given.get("mark")
         mark = None if drawn is None else self._mark(Fields(drawn, "the mark"))
-        self._session.answer(replace(answer, mark=mark, seen=seen))
-        self._given = {**answer.to_json(), "mark": drawn, "seen": None}
+        written = {**answer.to_json(), "mark": drawn, "seen": None}
+        if not self._session.answered or written != self._given:  # a retry of a refused Next writes nothing again
+            self._session.answer(replace(answer, mark=mark, seen=seen))
+            self._given = written
         if fields.data.get("next") is True:
             self._session.next()
 

@@ -155,7 +155,16 @@ def reader_folders(folder: Path) -> dict[str, Path]:
             f"{folder.name} has no {PLAN} of a reader; expected the folder of a study, or a reader's own folder. "
             "Choose the folder that was handed out."
         )
-    return {read_plan(plan.parent).reader: plan.parent for plan in plans}
+    found: dict[str, Path] = {}
+    for plan in plans:
+        reader = read_plan(plan.parent).reader
+        if reader in found:
+            raise InputError(
+                f"{found[reader].name} and {plan.parent.name} are both of reader {reader!r}; expected one folder of "
+                "each reader, so that no case is read twice. Move the copy away."
+            )
+        found[reader] = plan.parent
+    return found
 
 
 def rules_of(data: Any) -> Rules:

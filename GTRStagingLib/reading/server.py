@@ -78,8 +78,8 @@ def serving(session: Session, *, host: str = "127.0.0.1", port: int = 0) -> Iter
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"{host}, port {port} cannot be listened at ({reason}); expected a free port of this machine. Give another "
-            "`port`, or none."
+            f"{host}, port {port} cannot be listened at ({reason}); expected an address of this machine and a free "
+            "port. Give another `host` or `port`, or none."
         ) from error
     thread = Thread(target=server.serve_forever, name="reading server", daemon=True)
     thread.start()
@@ -87,6 +87,7 @@ def serving(session: Session, *, host: str = "127.0.0.1", port: int = 0) -> Iter
         yield server.address
     finally:
         server.shutdown()
+        server.browser.close()  # requests have threads of their own, which outlive the server
         server.server_close()
         thread.join()
 

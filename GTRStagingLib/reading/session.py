@@ -358,7 +358,7 @@ class Session:
             raise InputError("The design does not let answers be changed after the next case; expected one answer.")
         places = {one: i for i, one in enumerate(self.plan.items[: self._index])}
         found = [i for one, i in places.items() if one.place == place and one.period == self.progress.period]
-        if not found or self.state == PAUSE:
+        if not found or self.state in (PAUSE, ENDED):
             raise InputError(
                 f"Case {place} cannot be changed now; expected an earlier case of this period. Choose one."
             )

@@ -23,7 +23,7 @@ SHARES = ("wrong_taken", "right_ignored", "switched_to_wrong", "switched_to_righ
 """Shares that are also estimated over readers as a sample."""
 
 ANSWERS = ("right", "as advised", "otherwise wrong")
-"""Kinds of an answer in `Taking.changes`; where the advice is right, 'as advised' is a wrong stage of a stage set."""
+"""Kinds of an answer in `Taking.changes`; an answer as right advice is 'right'."""
 
 
 @dataclass(frozen=True)

@@ -376,6 +376,78 @@ def test_what_is_pressed_while_a_case_is_loaded_is_not_taken_for_it(desk, readin
     assert not panel.ui.T4Button.checked
 
 
+@pytest.mark.parametrize("how", ["leave", "close the scene"])
+def test_leaving_while_a_case_is_loaded_shows_nothing_and_stops_nothing(desk, reading_panel, scene, study, how):
+    panel = reading_panel
+    start(panel, study)
+    fit, left = panel.sitting.case._fit, []
+
+    def fit_while_the_reader_leaves():
+        fit()
+        if not left:
+            left.append(how)
+            panel.exit() if how == "leave" else scene.Clear(0)
+
+    panel.sitting.case._fit = fit_while_the_reader_leaves
+    fill(panel, TStage.T1)
+    panel.ui.nextButton.click()
+    assert left == [how]
+    assert not holds_data(scene)
+    assert not panel.ui.caseBox.visible
+    if how == "leave":
+        panel.enter()
+        panel.ui.goOnButton.click()
+    else:
+        assert "the session has ended" in panel.ui.messageLabel.text
+        panel.ui.startButton.click()
+    assert panel.ui.caseBox.visible, panel.ui.messageLabel.text
+    assert panel.sitting.session.item.place == 2
+    panel.ui.endButton.click()
+    assert panel.sitting.session is None
+    assert len(answers_of(study)) == 1
+
+
+def test_a_mark_stays_until_another_one_is_set(desk, reading_panel, scene, study):
+    panel = reading_panel
+    scene.AddNewNodeByClass("vtkMRMLSelectionNode")
+    scene.AddNewNodeByClass("vtkMRMLInteractionNode")
+    start(panel, study)
+    fill(panel)
+    matrix = nodes.matrix_of(scene.GetFirstNodeByName("CT").GetIJKToRASMatrix)
+    places = [tuple((matrix @ (*voxel, 1))[:3]) for voxel in ((10, 8, 5), (20, 9, 6))]
+    panel.ui.markButton.click()
+    scene.GetFirstNodeByName("Mark").AddControlPoint(*places[0])
+    panel.ui.markButton.click()
+    panel.ui.saveButton.click()
+    for _ in range(2):  # by mistake, and back
+        panel.ui.markButton.click()
+    assert panel.sitting.case.mark == pytest.approx((10, 8, 5))
+    assert scene.GetFirstNodeByName("Mark").GetNumberOfControlPoints() == 1
+    panel.ui.saveButton.click()
+    assert len(answers_of(study)) == 1
+    panel.ui.markButton.click()
+    scene.GetFirstNodeByName("Mark").AddControlPoint(*places[1])
+    assert panel.sitting.case.mark == pytest.approx((20, 9, 6))
+    panel.ui.unmarkButton.click()
+    assert panel.sitting.case.mark is None
+
+
+def test_the_end_in_a_pause_asks_if_the_form_is_not_saved(desk, reading_panel, study):
+    panel = reading_panel
+    start(panel, study)
+    panel.ui.pauseButton.click()
+    panel.ui.endButton.click()
+    assert panel.sitting.session is None
+    assert desk.shown == []
+    panel.ui.startButton.click()
+    fill(panel)
+    panel.ui.pauseButton.click()
+    desk.record.confirm = False
+    panel.ui.endButton.click()
+    assert [one.kind for one in desk.shown] == ["confirm"]
+    assert panel.sitting.session.state == "paused"
+
+
 def test_the_name_is_chosen_by_the_reader(desk, reading_panel, study):
     desk.record.answers["getExistingDirectory"] = str(study)
     reading_panel.ui.folderButton.click()

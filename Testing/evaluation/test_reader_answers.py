@@ -13,6 +13,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.evaluation.answer_tables import rows_of_files
 from GTRStagingLib.evaluation.evaluate import evaluate
 from GTRStagingLib.evaluation.predictions import read_predictions
 from GTRStagingLib.evaluation.report import write_evaluation
@@ -108,6 +109,16 @@ def test_phases_of_other_patients_are_compared_as_such(tmp_path):
     assert (one.design, one.n_wrong, one.n_wrong_alone) == ("unpaired", 2, 1)
     assert (one.wrong_taken.value, one.wrong_agreed_alone.value, one.wrong_excess.value) == (0.5, 1.0, -0.5)
     assert (one.n_right_before, one.switched_to_wrong.value) == (0, None)
+
+
+def test_the_excess_of_a_reader_with_missing_answers_is_on_the_cases_with_both(tmp_path):
+    """Taken: cases 3, 4 and 5 of three; both answers: 4 and 5, where the own answers were the advice in none."""
+    read = {**READ, "a": (("T1", "T3", "T3", "", "T2", "T3"), ("T1", "T2", "T4", "T3", "T3", "T3"))}
+    rows = rows_of_files(analysed(tmp_path, read=read).answers)["reader_advice"]
+    found = {row["measure"]: (row["n"], row["value"]) for row in rows if row["reader"] == "a"}
+    assert found["wrong_taken"] == (3, pytest.approx(2 / 3))
+    assert found["wrong_agreed_alone"] == (2, 0)
+    assert found["wrong_excess"] == (2, pytest.approx(1 / 2))
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,33 @@ def test_the_map_is_shown_and_switched_off(tmp_path, drawing):
         assert view.complaints == []
 
 
+def test_advice_and_keys_wait_for_the_image(tmp_path, drawing):
+    study, watch = make_study(tmp_path, cases=4, readers=("r1",), design=Design(seed=1), washout_days=0), Watch()
+    read_all(study, "r1", watch, stop=4)
+    with served(study, "r1", watch) as (session, address), drawing.visit(address) as view:
+        wait_for_case(view)
+        assert view.page.locator("#advice").is_visible()
+        held = []
+        view.page.route(re.compile(r"/ct\?"), lambda route: held.append(route))
+        view.page.keyboard.press("1")
+        view.page.keyboard.press("c")
+        view.page.keyboard.type("50")
+        view.page.keyboard.press("Enter")
+        view.wait_until("!document.getElementById('loading').hidden")
+        assert session.item.place == 2
+        assert not view.page.locator("#advice").is_visible()
+        for key in ("3", "c", "9"):
+            view.page.keyboard.press(key)
+        while not held:
+            view.page.wait_for_timeout(20)
+        held[0].continue_()
+        wait_for_case(view)
+        assert view.page.locator("#advice").is_visible()
+        assert view.page.locator("#stages [aria-pressed=true]").count() == 0
+        assert view.page.locator("#confidence").input_value() == ""
+        assert view.complaints == []
+
+
 @pytest.fixture
 def marked(small_study, tmp_path, drawing, monkeypatch):
     """A view of a CT of air with a bright block at the patient's right, front, on slice 5 of 12."""
@@ -373,6 +400,7 @@ def test_every_screen_is_accessible(tmp_path, drawing, scheme):
         for _ in range(4):
             answer_by_keys(view, TStage.T4)
         wait_for_screen(view, "All cases are read")
+        assert view.page.locator("#earlier").is_visible()  # this design lets answers be changed
         found["finished"] = faults(view, SIZES[0])
     assert {screen: one for screen, one in found.items() if one} == {}
     assert len(found) >= 12

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import re
+import time
 from pathlib import Path
+from threading import Event, Thread
 
 import nibabel as nib
 import numpy as np
@@ -14,6 +17,7 @@ from helpers.reading_studies import SHOWS, Watch, copied_study, make_study
 from helpers.tokens import MARK, tokens_in
 
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.reading.browser_session import BrowserSession
 from GTRStagingLib.reading.designs import Design
 from GTRStagingLib.reading.log import read_log
 from GTRStagingLib.reading.server import FILES, HEADERS, serving
@@ -196,6 +200,51 @@ def test_a_changed_case_is_refused_in_words_and_the_answer_stands(reading):
     assert status == 422
     assert "was changed" in found["error"]
     assert len(answers_of(folder)) == 1
+    assert client.answer("T1")[0] == 422  # another press of Enter
+    assert len(answers_of(folder)) == 1
+    assert client.answer("T2")[0] == 422
+    assert [one.data["answer"]["stage"] for one in answers_of(folder)] == ["T1", "T2"]
+
+
+def test_an_answer_that_is_written_while_the_program_ends_is_whole(small_study, tmp_path, monkeypatch):
+    """On a slow disk: the log must not get two entries of one number."""
+    study, watch = copied_study(small_study, tmp_path), Watch()
+    flush, begun, found = os.fsync, Event(), []
+
+    def slow(file):
+        begun.set()
+        time.sleep(0.7)
+        flush(file)
+
+    with served(study, "r1", watch) as (_, address):
+        client = Client(address)
+        client.ask("open")
+        client.ask("displayed")
+        monkeypatch.setattr(os, "fsync", slow)
+        page = Thread(target=lambda: found.append(client.answer("T1", go_on=False)[0]))
+        page.start()
+        assert begun.wait(10)
+    page.join()
+    monkeypatch.undo()
+    assert found == [200]
+    with served(study, "r1", watch) as (session, address):
+        assert len(answers_of(study / "readers" / "r1")) == 1
+        assert session.state == "reading"
+    kinds = [one.kind for one in read_log(study / "readers" / "r1" / "log.jsonl").entries]
+    assert kinds[-4:] == ["closed", "opened", "shown", "closed"]
+
+
+def test_nothing_is_done_after_the_end(small_study, tmp_path):
+    study, watch = copied_study(small_study, tmp_path), Watch()
+    with open_session(study / "readers" / "r1", "r1", now=watch.now, clock=watch.clock) as session:
+        browser = BrowserSession(session)
+        page = browser.open()
+        browser.close()
+        key = page["item"]["key"]
+        for ask in (browser.open, lambda: browser.images(page["page"], key),
+                    lambda: browser.act("displayed", {"page": page["page"], "key": key})):  # fmt: skip
+            with pytest.raises(InputError, match="The session has ended"):
+                ask()
 
 
 def test_a_second_session_is_refused_while_one_is_served(reading):

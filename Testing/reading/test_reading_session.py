@@ -206,6 +206,12 @@ def test_readers_are_found_in_the_study_and_in_their_own_folder(study):
         reader_folders(own / "cases")
 
 
+def test_two_folders_of_one_reader_are_refused(study):
+    shutil.copytree(study / "readers" / "r1", study / "readers" / "r1 (1)")
+    with pytest.raises(InputError, match=r"r1 and r1 \(1\) are both of reader 'r1'"):
+        reader_folders(study)
+
+
 def test_another_name_and_another_folder_are_refused(study, watch, tmp_path):
     with (
         pytest.raises(InputError, match="of another reader than 'r2'"),

@@ -124,8 +124,9 @@ async function update(found) {
       "Look again", () => act("proceed"));
   }
   if (found.state !== "reading") {
-    return screen("All cases are read", "Thank you. End the program by Ctrl+C, and give the folder back to the "
-      + "organiser.");
+    screen("All cases are read", "Thank you. End the program by Ctrl+C, and give the folder back to the organiser.");
+    part("earlier").hidden = !found.revisable?.length;
+    return;
   }
   part("message").hidden = true;
   part("case").hidden = false;
@@ -147,7 +148,9 @@ async function display(item) {
   say(item.answer ? "Saved. It can be given again until Next." : "");
   part("loading").hidden = false;
   part("loading").textContent = "Loading the CT …";
-  advise(item.advice);
+  // Advice stands beside the image alone, and no answer is taken before it: the seconds begin with the image.
+  part("advice").hidden = true;
+  part("panel").inert = true;
   viewer.clear();
   [viewer.level, viewer.width] = item.window;
   const address = (name) => `${name}?page=${encodeURIComponent(page)}&key=${encodeURIComponent(item.key)}`;
@@ -160,6 +163,8 @@ async function display(item) {
       : "The CT cannot be displayed; expected a browser with WebGL 2. Use a current Chrome, Edge, Firefox or Safari.";
     throw error;
   }
+  advise(item.advice);
+  part("panel").inert = false;
   viewer.mapShown = part("map").checked;
   part("slice").max = item.slices - 1;
   part("key-slice").hidden = item.key_slice === null;
@@ -333,7 +338,7 @@ document.addEventListener("keydown", (event) => {
     if (at.id === "confidence" && event.key === " ") { event.preventDefault(); save(false); }
     return;
   }
-  if (state.state !== "reading") return;
+  if (state.state !== "reading" || (shown === undefined && event.key !== "?")) return;
   if (at.matches("button, input[type=checkbox]") && [" ", "Enter"].includes(event.key)) return;
   if (at.matches("input[type=range]") && event.key in STEPS) return;
   const step = STEPS[event.key];
