@@ -33,16 +33,22 @@ def canvas(width, height):
     return figure, axes
 
 
-def icon():
-    """An axial slice: the body, the spine, the stomach's wall, and heat where it is thick."""
+def slice_icon(middle):
+    """An axial slice with its middle at a height of the picture: the body, the spine, the stomach's wall."""
     figure, axes = canvas(128, 128)
     figure.patch.set_alpha(0)
     axes.add_patch(
         FancyBboxPatch((4, 4), 120, 120, boxstyle="round,pad=0,rounding_size=20", fc="#10161d", ec="#4c5b6b")
     )
-    axes.add_patch(Ellipse((64, 64), 104, 82, fc="#56616d", ec="#8b98a5", lw=2))
-    axes.add_patch(Ellipse((64, 90), 22, 18, fc="#d9dee3", ec="none"))
-    axes.add_patch(Ellipse((72, 52), 48, 32, angle=-18, fc="#141a21", ec="#b9c3cd", lw=6))
+    axes.add_patch(Ellipse((64, middle), 104, 82, fc="#56616d", ec="#8b98a5", lw=2))
+    axes.add_patch(Ellipse((64, middle + 26), 22, 18, fc="#d9dee3", ec="none"))
+    axes.add_patch(Ellipse((72, middle - 12), 48, 32, angle=-18, fc="#141a21", ec="#b9c3cd", lw=6))
+    return figure, axes
+
+
+def icon():
+    """An axial slice with heat where the stomach's wall is thick."""
+    figure, axes = slice_icon(64)
     y, x = np.mgrid[0:128, 0:128]
     heat = np.exp(-(((x - 92) / 15) ** 2 + ((y - 47) / 13) ** 2) / 1.1)
     axes.imshow(heat_colours(heat, 1.0), extent=(0, 128, 128, 0), interpolation="bilinear", zorder=5)
@@ -52,14 +58,7 @@ def icon():
 
 def reading_icon():
     """The same slice without heat, and the pen of a reader who writes."""
-    figure, axes = canvas(128, 128)
-    figure.patch.set_alpha(0)
-    axes.add_patch(
-        FancyBboxPatch((4, 4), 120, 120, boxstyle="round,pad=0,rounding_size=20", fc="#10161d", ec="#4c5b6b")
-    )
-    axes.add_patch(Ellipse((64, 58), 104, 82, fc="#56616d", ec="#8b98a5", lw=2))
-    axes.add_patch(Ellipse((64, 84), 22, 18, fc="#d9dee3", ec="none"))
-    axes.add_patch(Ellipse((72, 46), 48, 32, angle=-18, fc="#141a21", ec="#b9c3cd", lw=6))
+    figure, axes = slice_icon(58)
     axes.add_patch(Polygon([(58, 112), (62, 96), (106, 52), (118, 64), (74, 108)], fc="#f2c14e", ec="#10161d", lw=3))
     axes.add_patch(Polygon([(58, 112), (62, 96), (74, 108)], fc="#f4ead2", ec="#10161d", lw=3))
     axes.plot([14, 50], [113, 113], color="white", lw=4, solid_capstyle="round")

@@ -171,7 +171,7 @@ def analyse_answers(found: Predictions, given: "StudyAnswers") -> AnswerAnalysis
             concord(phase, cells.stage[i].reshape(len(given.readers), -1), found.clusters)
             for i, phase in enumerate(PHASES)
         ),
-        wrong_advice=tuple(_counts(wrong_advice_of(found, given))),
+        wrong_advice=tuple(_counts(_wrong_advice(found, cells, taken))),
         places=tuple(_places(found, taken, cells)),
         deviations=None if given.deviations is None else tuple(asdict(one) for one in given.deviations),
     )
@@ -183,7 +183,10 @@ def wrong_advice_of(found: Predictions, given: "StudyAnswers") -> tuple[WrongAdv
     The largest share comes first, of equal ones that of more readers, then the order of the table.
     """
     cells = _Cells(found, given)
-    taken = cells.advised()
+    return _wrong_advice(found, cells, cells.advised())
+
+
+def _wrong_advice(found: Predictions, cells: "_Cells", taken: Advised) -> tuple[WrongAdvice, ...]:
     by_row = {
         name: np.bincount(cells.row[flags], minlength=len(found))
         for name, flags in (("shown", taken.shown), ("taken", taken.agrees), ("right", taken.right),

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Thread
 
 import numpy as np
@@ -85,17 +85,7 @@ def training_loader(
     """
     order = Shuffled(samples, num_replicas=ranks, rank=rank, shuffle=True, seed=seed)
     order.set_epoch(epoch)
-    return DataLoader(
-        samples,
-        batch_size=batch_size,
-        sampler=order,
-        drop_last=len(order) > batch_size,
-        num_workers=workers,
-        worker_init_fn=_end_with_parent,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # its own: torch's random numbers stay as they are
-    )
+    return _loader(samples, order, batch_size, workers, drop_last=len(order) > batch_size)
 
 
 def plain_loader(
@@ -103,10 +93,22 @@ def plain_loader(
 ) -> DataLoader[Sample]:
     """Return a loader of one rank's batches in the set's order; each sample once, for any number of ranks."""
     share = [(0, index) for index in range(rank, len(samples), ranks)]
+    return _loader(samples, share, batch_size, workers)
+
+
+def _loader(
+    samples: SliceSet,
+    order: Iterable[tuple[int, int]] | Shuffled,
+    batch_size: int,
+    workers: int,
+    *,
+    drop_last: bool = False,
+) -> DataLoader[Sample]:
     return DataLoader(
         samples,
         batch_size=batch_size,
-        sampler=share,
+        sampler=order,
+        drop_last=drop_last,
         num_workers=workers,
         worker_init_fn=_end_with_parent,
         persistent_workers=workers > 0,
