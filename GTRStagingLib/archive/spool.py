@@ -19,7 +19,7 @@ from typing import Literal, get_args
 
 from GTRStagingLib.errors import InputError, MachineError
 from GTRStagingLib.support.fields import Fields
-from GTRStagingLib.support.files import atomic_file, flush_folder, parse_json
+from GTRStagingLib.support.files import atomic_file, flush_folder, parse_json, remove_partial_files
 from GTRStagingLib.support.folder_lock import locked_folder
 
 STUDY, OBJECTS, RESULTS, LOCK = "study.json", "objects", "results", ".spool.lock"
@@ -151,8 +151,8 @@ class Spool:
 
     def _take_up(self, log: Callable[[str], None]) -> None:
         for folder in sorted(path for path in self.folder.iterdir() if path.is_dir()):
-            for left in folder.rglob(".writing-*"):  # of a process that was killed before it answered
-                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+            for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+                remove_partial_files(place)  # of a process that was killed before it answered
             study = _read_study(folder)
             if study is None:
                 if any(folder.rglob("*.dcm")):

@@ -21,7 +21,7 @@ from GTRStagingLib.batch.records import Job, Outcome
 from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError, StagingError
 from GTRStagingLib.support.counts import counted
-from GTRStagingLib.support.files import sha256_of_data
+from GTRStagingLib.support.files import remove_partial_files, sha256_of_data
 from GTRStagingLib.support.folder_lock import locked_folder
 from GTRStagingLib.support.isolation import TRIES, error_text
 from GTRStagingLib.support.shared_text import shared_error
@@ -178,6 +178,8 @@ class Batch:
     def _todo(self, resume: bool) -> Iterator[Job | Outcome]:
         for job in self.jobs():
             try:
+                if resume:
+                    remove_partial_files(job.folder)
                 if job.case.skip is not None:
                     yield records.record_skipped(job)  # keeps the record of an earlier run
                 else:

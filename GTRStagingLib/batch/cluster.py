@@ -21,12 +21,12 @@ from distributed.comm import CommClosedError, get_address_host_port
 import GTRStagingLib
 from GTRStagingLib.batch.batch import record_failure
 from GTRStagingLib.batch.local import BatchSettings, WorkerGroup
-from GTRStagingLib.batch.records import Job, Outcome, remove_partial_files
+from GTRStagingLib.batch.records import Job, Outcome
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, StagingError
 from GTRStagingLib.model import registry
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.several import joined, with_folds
-from GTRStagingLib.support.files import parse_json
+from GTRStagingLib.support.files import parse_json, remove_partial_files
 from GTRStagingLib.support.isolation import error_text
 
 CONNECT_S = 10

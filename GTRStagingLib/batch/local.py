@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING
 from GTRStagingLib.batch import model_process
 from GTRStagingLib.batch.batch import StageOne, record_failure, stage_and_record
 from GTRStagingLib.batch.model_process import Address, ModelGoneError
-from GTRStagingLib.batch.records import Job, Outcome, content_digest, remove_partial_files, renew_record
+from GTRStagingLib.batch.records import Job, Outcome, content_digest, renew_record
 from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.errors import Cancelled, StagingError
 from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.model.several import with_folds
 from GTRStagingLib.staging.options import StagingOptions
+from GTRStagingLib.support.files import remove_partial_files
 from GTRStagingLib.support.isolation import TRIES, DiedError, IsolatedProcess
 from GTRStagingLib.tables.case_files import DICOM
 from GTRStagingLib.tables.case_row import CaseRow

@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import math
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -35,7 +34,7 @@ from GTRStagingLib.batch.local_log import LOCAL, log_file, remove_log, write_log
 from GTRStagingLib.errors import Cancelled, InputError, OutputError, printable, without_backticks
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.fields import Fields
-from GTRStagingLib.support.files import atomic_file, parse_json, sha256_of, sha256_of_data
+from GTRStagingLib.support.files import atomic_file, parse_json, remove_partial_files, sha256_of, sha256_of_data
 from GTRStagingLib.tables.case_files import file_stats, input_files
 from GTRStagingLib.tables.case_row import CaseRow
 from GTRStagingLib.tables.cells import guarded, unguarded
@@ -173,15 +172,6 @@ def count_start(job: Job) -> int:
     return 1
 
 
-def remove_partial_files(folder: Path) -> None:
-    """Remove the partial files of a killed process; no other process may be writing there."""
-    for left in folder.glob(".writing-*"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
-
-
 def record_done(job: Job, row: Mapping[str, str], states: str, content: str) -> Outcome:
     """Record that a case is done, after its results were written."""
     return _write_record(job, Outcome(job.case.case_id, "done", {"status": "done", **row}), states, content=content)
@@ -192,6 +182,7 @@ def renew_record(job: Job) -> Outcome | None:
     known = read_record(job)
     if known is None:
         return None
+    remove_partial_files(job.folder)  # of a worker that was killed here
     record_done(job, known[0].row, file_states(job.case), known[1]["content"])
     return known[0]
 
@@ -431,7 +422,6 @@ __all__ = [
     "record_done",
     "record_failed",
     "record_skipped",
-    "remove_partial_files",
     "renew_record",
     "row_of",
     "rows_by_status",

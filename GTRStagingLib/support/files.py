@@ -23,6 +23,7 @@ DEEPEST_JSON = 64
 
 _TOO_DEEP = f"nested deeper than {DEEPEST_JSON} levels"
 _TOO_LARGE = "a number beyond the range of a 64-bit float"
+_WRITING = "writing"
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -249,7 +250,16 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name}, which is not a number of JSON")
 
 
-def _unfinished(what: str = "writing") -> str:
+def remove_partial_files(folder: Path) -> None:
+    """Remove what a killed process left unfinished in a folder; no other process may be writing there."""
+    for left in folder.glob(f".{_WRITING}-*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _unfinished(what: str = _WRITING) -> str:
     """Return a unique hidden name.
 
     The name is known before the file is created, so that it is removed after an interruption at any time.

@@ -396,6 +396,32 @@ def test_a_case_that_is_skipped_once_keeps_its_results(tmp_path, a_model):
     assert [row["status"] for row in rows_of(out).values()] == ["done", "failed", "done"]
 
 
+def test_resume_removes_partial_files_of_a_killed_run_from_every_case(tmp_path, a_model):
+    """Also where nothing is staged again: of a case that was killed while its record was written."""
+    rows = [[*HEAD, "exclude"], [*ROWS[1], ""], [*ROWS[2], ""], [*ROWS[3], "metal"]]
+    table, out, counting = a_table(tmp_path, rows), tmp_path / "out", Counting(a_model)
+    staged_here(table, out, a_model)
+    whole = {path.relative_to(out) for path in out.rglob("*")}
+    for folder in (out, *out.glob("cases/*")):
+        (folder / ".writing-0123abcd").write_bytes(b"half of a rec")
+        (folder / ".writing-4567cdef").mkdir()
+        (folder / ".writing-4567cdef" / "attention.nrrd").touch()
+    staged_here(table, out, a_model, resume=True, stage_one=counting)
+    assert counting.asked == ["lost"]
+    assert {path.relative_to(out) for path in out.rglob("*")} == whole
+
+
+def test_a_renewed_record_leaves_no_partial_file(tmp_path, a_model):
+    """A worker that is killed while it renews a record is followed by another that renews it."""
+    table, out = a_table(tmp_path, [HEAD, ROWS[3]]), tmp_path / "out"
+    staged_here(table, out, a_model)
+    (job,) = batch.Batch(read_cases(table), out, {"model": "m"}, ScoreColumns()).jobs()
+    left = out / "cases" / "b" / ".writing-0123abcd"
+    left.touch()
+    assert records.renew_record(job).status == "done"
+    assert not left.exists()
+
+
 def test_a_path_that_is_too_long_fails_its_own_case(tmp_path, a_model):
     rows = [HEAD, ["long", "x" * 300 + ".nrrd", "", "", "4"], ROWS[3]]
     outcomes = staged_here(a_table(tmp_path, rows), tmp_path / "out", a_model)
