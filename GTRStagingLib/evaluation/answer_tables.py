@@ -93,7 +93,7 @@ def supplementary_table(study: ReaderStudy) -> PrintedTable:
         "Staging by readers without and with the model, and by the model alone. Accuracy and "
         "weighted (quadratic) kappa with 95 % intervals; sensitivity of each stage in per cent; numbers of over- and "
         "under-staged cases (per cent). The other intervals are in the tables below.",
-        ("", "phase", "cases", "accuracy (%)", "weighted kappa", *(f"{stage} (%)" for stage in TStage), "over-staged",
+        ("", "phase", "cases", "accuracy", "weighted kappa", *(f"{stage} (%)" for stage in TStage), "over-staged",
          "under-staged"),
         tuple(
             (shown_name(name), phase, f"{one.n_rows:,}", one.accuracy.text(1, percent=True),

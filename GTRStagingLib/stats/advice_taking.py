@@ -264,7 +264,8 @@ def _changes(given: Advised, both: np.ndarray) -> Sequence[Mapping[str, str | in
     return [
         {"advice": words, "unaided": ANSWERS[i], "aided": ANSWERS[j],
          "n": int((both & (given.advice_right == right) & (before == i) & (after == j)).sum())}
-        for (right, words), i, j in product(((False, "wrong"), (True, "right")), range(3), range(3))
+        for right, words, kinds in ((False, "wrong", (0, 1, 2)), (True, "right", (0, 2)))
+        for i, j in product(kinds, repeat=2)
     ]  # fmt: skip
 
 

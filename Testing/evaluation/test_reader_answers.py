@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from itertools import product
 
 import numpy as np
 import pytest
@@ -61,6 +62,11 @@ def test_a_tiny_study_has_the_numbers_that_are_worked_out_by_hand(tmp_path):
         ("right", "otherwise wrong", "right"): 1,  # case 1
         ("right", "right", "otherwise wrong"): 1,  # case 2
     }
+    # The six other changes of wrong advice have the number 0; as right advice, no answer is wrong.
+    assert len(a.changes) == 9 + 4
+    assert {(one["unaided"], one["aided"]) for one in a.changes if one["advice"] == "right"} == set(
+        product(("right", "otherwise wrong"), repeat=2)
+    )
     assert (found.times[0].median, found.times[1].median) == (20, 10)
     assert found.time_changes[0].ratio.value == pytest.approx(0.5)
     same = {one.phase: one.agreement.value for one in found.concord}

@@ -279,7 +279,7 @@ def test_supplementary_table_1_is_a_table_in_the_report_and_is_copied_as_rows_an
     assert (copied["rows"], copied["heads"], copied["pictures"]) == (1 + 2 * 3 + 1, 10, 0)
     assert copied["tables"] > 8
     lines = [line.split("\t") for line in copied["text"].splitlines()]
-    (head,) = [line for line in lines if "accuracy (%)" in line]
+    (head,) = [line for line in lines if "weighted kappa" in line]
     assert head[-2:] == ["over-staged", "under-staged"]
     (unaided,) = [line for line in lines if line[:2] == ["A", "unaided"]]
     # Reader a, unaided: right in 0, 2, 3, 4; case 1 (T2) as T3 and case 5 (T3) as T4 are over-staged.
@@ -296,7 +296,7 @@ def test_the_word_document_has_supplementary_table_1(tiny):
     assert headings[-1] == "Supplementary Table 1. Readers without and with the model"
     table = document.tables[-1]
     cells = [[cell.text for cell in row.cells] for row in table.rows]
-    assert cells[0][1:4] == ["phase", "cases", "accuracy (%)"]
+    assert cells[0][1:4] == ["phase", "cases", "accuracy"]
     assert [row[0] for row in cells[1:]] == ["A", "", "B", "", "All readers", "", "Model"]
     assert cells[1][5:] == ["100.0", "50.0", "50.0", "100.0", "2 (33.3)", "0 (0.0)"]
     with zipfile.ZipFile(tiny / "out" / "manuscript.docx") as file:
