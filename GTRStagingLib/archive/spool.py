@@ -151,8 +151,7 @@ class Spool:
 
     def _take_up(self, log: Callable[[str], None]) -> None:
         for folder in sorted(path for path in self.folder.iterdir() if path.is_dir()):
-            for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-                remove_partial_files(place)  # of a process that was killed before it answered
+            remove_partial_files(folder)  # of a process that was killed before it answered
             study = _read_study(folder)
             if study is None:
                 if any(folder.rglob("*.dcm")):

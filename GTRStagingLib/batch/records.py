@@ -131,7 +131,7 @@ def clear_case_folder(folder: Path, names: Iterable[str]) -> None:
 
 def claim_folder(out: Path, run: str) -> None:
     """Write the token of the run that owns the folder, and remove the partial files of a killed run."""
-    remove_partial_files(out)
+    remove_partial_files(out, below=False)  # other folders there may be in use
     with atomic_file(out / RUN) as stream:
         stream.write(run.encode())
 

@@ -250,13 +250,16 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name}, which is not a number of JSON")
 
 
-def remove_partial_files(folder: Path) -> None:
-    """Remove what a killed process left unfinished in a folder; no other process may be writing there."""
-    for left in folder.glob(f".{_WRITING}-*"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+def remove_partial_files(folder: Path, *, below: bool = True) -> None:
+    """Remove what a killed process left unfinished in a folder, and `below` it; no other process may write there."""
+    for place, folders, names in os.walk(folder):  # a sub-folder that vanishes meanwhile is no error
+        for left in (Path(place, name) for name in (*folders, *names) if name.startswith(f".{_WRITING}-")):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+        if not below:
+            break
 
 
 def _unfinished(what: str = _WRITING) -> str:

@@ -31,6 +31,7 @@ from GTRStagingLib.model import backbone
 from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.staging.options import StagingOptions
+from GTRStagingLib.tables.case_files import DICOM
 
 
 def a_table(folder, rows, name="cases.csv"):
@@ -401,8 +402,10 @@ def test_resume_removes_partial_files_of_a_killed_run_from_every_case(tmp_path, 
     rows = [[*HEAD, "exclude"], [*ROWS[1], ""], [*ROWS[2], ""], [*ROWS[3], "metal"]]
     table, out, counting = a_table(tmp_path, rows), tmp_path / "out", Counting(a_model)
     staged_here(table, out, a_model)
+    (out / "cases" / "a" / DICOM).mkdir()
+    (out / "elsewhere" / ".writing-89abcdef").mkdir(parents=True)  # of another program
     whole = {path.relative_to(out) for path in out.rglob("*")}
-    for folder in (out, *out.glob("cases/*")):
+    for folder in (out, *out.glob("cases/*"), out / "cases" / "a" / DICOM):
         (folder / ".writing-0123abcd").write_bytes(b"half of a rec")
         (folder / ".writing-4567cdef").mkdir()
         (folder / ".writing-4567cdef" / "attention.nrrd").touch()
